@@ -1,0 +1,252 @@
+//! What a call does when it is told to.
+
+use crate::call::engine::Call;
+use crate::call::leg::Leg;
+use crate::call::mode::{self, Party, Source};
+use crate::call::{Ack, Audience, CallState, CallView, ClipSpec, Command, LegMedia, LegSpec, Refusal, Speaker};
+use crate::event::{Actor, Mode, Place, Role, What};
+use crate::id::{ClipId, LegId};
+use crate::time::{MediaTime, Samples};
+
+/// Legs at most.
+const MAX_LEGS: usize = 16;
+/// DESIGN §2.1: long enough that the tail of a word meant for fewer ears is over.
+const MUTE: Samples = Samples::from_millis(200);
+
+impl Call {
+    pub(super) fn carry_out(&mut self, command: Command) -> Result<Ack, Refusal> {
+        if self.state == CallState::Ended && !matches!(command, Command::Describe) {
+            return Err(Refusal::Ended);
+        }
+        match command {
+            Command::AddLeg(spec) => self.add_leg(spec),
+            Command::SetMedia { leg, media } => self.with_leg(leg, |call, at| call.set_media(at, media)),
+            Command::SetPlace { leg, place } => self.with_leg(leg, |call, at| call.set_place(at, place)),
+            Command::SetRole { leg, role } => self.with_leg(leg, |call, at| call.set_role(at, role)),
+            Command::FarEndChanged { leg } => self.with_leg(leg, Call::far_end_changed),
+            Command::RemoveLeg { leg, reason } => self.with_leg(leg, |call, at| call.remove_leg(at, reason)),
+            Command::SetMode { speaker: Speaker::Coach, mode, by } => self.set_coach(mode, by),
+            Command::SetMode { speaker: Speaker::Leg(leg), mode, by } => self.set_supervisor(leg, mode, by),
+            Command::Play(spec) => self.play(spec),
+            Command::Cut { clip, reason } => self.cut(clip, reason),
+            Command::Close => Ok(self.close()),
+            Command::Describe => Ok(Ack::View(self.view())),
+            Command::End { reason } => Ok(self.end(reason)),
+        }
+    }
+
+    fn with_leg(&mut self, leg: LegId, act: impl FnOnce(&mut Self, usize)) -> Result<Ack, Refusal> {
+        let at = self.place_of(leg).ok_or(Refusal::NoSuchLeg(leg))?;
+        act(self, at);
+        Ok(Ack::Done)
+    }
+
+    fn add_leg(&mut self, spec: LegSpec) -> Result<Ack, Refusal> {
+        if self.legs.len() >= MAX_LEGS {
+            return Err(Refusal::Limit("a call may have 16 legs at most"));
+        }
+        self.named_legs += 1;
+        let id = LegId(self.named_legs);
+        let joined = What::LegJoined { role: spec.role, address: spec.address.clone() };
+        self.legs.push(Leg::new(id, spec, self.now, &mut self.seed));
+        self.tell(Some(id), joined);
+        if self.state == CallState::Pending {
+            self.state = CallState::Answered;
+            self.tell(None, What::CallAnswered {});
+        }
+        self.regroup();
+        Ok(Ack::Leg(id))
+    }
+
+    /// Another address is another far end; the same one after a hold is not.
+    fn set_media(&mut self, at: usize, media: LegMedia) {
+        let moved = self.legs[at].media.remote != media.remote;
+        self.legs[at].set_media(media);
+        self.changed(at, "media");
+        if moved {
+            self.far_end_changed(at);
+        }
+        self.regroup();
+    }
+
+    /// What was said before a leg took part, or after it stepped aside, is for nobody: while it is aside it is not listened
+    /// to, and `reroute` forgets what waits in its buffer.
+    fn set_place(&mut self, at: usize, place: Place) {
+        if self.legs[at].party.place == place {
+            return;
+        }
+        self.legs[at].party.place = place;
+        let leg = self.legs[at].id();
+        match place {
+            // Who steps aside hears only what is addressed to them by name.
+            Place::Aside => self.clips.lose(leg, |clip| clip.by_mode()),
+            Place::InConversation => {}
+        }
+        self.changed(at, "place");
+        self.regroup();
+    }
+
+    fn set_role(&mut self, at: usize, role: Role) {
+        let leg = &mut self.legs[at];
+        if leg.party.role == role {
+            return;
+        }
+        leg.party.role = role;
+        leg.jitter.forget();
+        // Whoever becomes a supervisor is heard by nobody until somebody says otherwise.
+        leg.set_mode(Mode::Spy, MediaTime::ZERO);
+        let id = leg.id();
+        self.clips.lose(id, |_| true);
+        self.changed(at, "role");
+        self.regroup();
+    }
+
+    /// DESIGN §2.6: who answers now is a stranger to everything that has begun.
+    pub(super) fn far_end_changed(&mut self, at: usize) {
+        let leg = &mut self.legs[at];
+        leg.jitter.forget();
+        leg.jitter.restart();
+        let id = leg.id();
+        self.clips.lose(id, |_| true);
+        self.changed(at, "far_end");
+        self.reroute();
+    }
+
+    fn remove_leg(&mut self, at: usize, reason: String) {
+        self.send_report(at, true);
+        let leg = self.legs.remove(at);
+        self.clips.lose(leg.id(), |_| true);
+        self.tell(Some(leg.id()), What::LegLeft { role: leg.party.role, reason });
+        self.regroup();
+    }
+
+    fn changed(&mut self, at: usize, what: &str) {
+        let leg = self.legs[at].id();
+        self.tell(Some(leg), What::LegChanged { changed: what.into() });
+    }
+
+    /// Legs, roles or places are others now.
+    fn regroup(&mut self) {
+        self.reroute();
+        let there = |roles: &[Role]| self.legs.iter().any(|l| l.in_conversation() && roles.contains(&l.party.role));
+        if self.state == CallState::Answered && there(&[Role::Customer]) && there(&[Role::Agent, Role::Bridge]) {
+            self.state = CallState::Connected;
+            self.tell(None, What::CallConnected {});
+        }
+    }
+
+    fn set_coach(&mut self, mode: Mode, by: Actor) -> Result<Ack, Refusal> {
+        if self.closed {
+            return Err(Refusal::Closed);
+        }
+        if mode == Mode::Whisper && self.mode == Mode::Spy {
+            self.whisper_is_private()?;
+        }
+        self.borrowed = false;
+        self.change_coach(mode, by);
+        self.narrow_clips(mode);
+        self.reroute();
+        Ok(Ack::Mode { mode, effective: self.effective() })
+    }
+
+    /// A narrower mode holds at once, for what is being said too; a wider one does not widen it.
+    fn narrow_clips(&mut self, mode: Mode) {
+        for leg in self.legs.iter().filter(|l| !mode::coach_reaches(l.party, mode)) {
+            self.clips.lose(leg.id(), |clip| clip.by_mode());
+        }
+    }
+
+    /// From spy, a whisper that cannot be private is refused. From barge it is fewer ears, and never refused: whoever
+    /// presses the key to be heard by fewer must not go on being heard by all.
+    fn set_supervisor(&mut self, leg: LegId, mode: Mode, by: Actor) -> Result<Ack, Refusal> {
+        let at = self.place_of(leg).ok_or(Refusal::NoSuchLeg(leg))?;
+        let (party, from) = (self.legs[at].party, self.legs[at].mode());
+        if party.role != Role::Supervisor {
+            return Err(Refusal::NotASupervisor(leg));
+        }
+        if mode == Mode::Whisper && from == Mode::Spy {
+            self.whisper_is_private()?;
+        }
+        let until = if self.widens(party, from, mode) { self.now + MUTE } else { MediaTime::ZERO };
+        self.legs[at].set_mode(mode, until);
+        self.reroute();
+        let effective = self.effective();
+        if from != mode {
+            self.tell(Some(leg), What::ModeChanged { from, to: mode, by, effective: effective.clone() });
+        }
+        Ok(Ack::Mode { mode, effective })
+    }
+
+    /// Whether somebody of this call, wherever they are now, would hear `to` who did not hear `from`.
+    fn widens(&self, speaker: Party, from: Mode, to: Mode) -> bool {
+        let speaker = Party { place: Place::InConversation, ..speaker };
+        self.legs.iter().any(|l| {
+            let listener = Party { place: Place::InConversation, ..l.party };
+            let hears = |mode| mode::gain(listener, Source::Leg { party: speaker, mode }).is_heard();
+            hears(to) && !hears(from)
+        })
+    }
+
+    fn play(&mut self, spec: ClipSpec) -> Result<Ack, Refusal> {
+        if self.closed {
+            return Err(Refusal::Closed);
+        }
+        let named: &[LegId] = match &spec.audience {
+            Audience::Legs(legs) => legs,
+            Audience::Mode | Audience::Own(_) => &[],
+        };
+        if let Some(unknown) = named.iter().find(|l| self.place_of(**l).is_none()) {
+            return Err(Refusal::NoSuchLeg(*unknown));
+        }
+        self.may_play(&spec.audience)?;
+        self.clips.add(spec).map(Ack::Clip)
+    }
+
+    fn cut(&mut self, clip: ClipId, reason: String) -> Result<Ack, Refusal> {
+        let at = self.clips.find(clip).ok_or(Refusal::NoSuchClip(clip))?;
+        self.clips.remove(at);
+        self.tell(None, What::ClipCut { clip, reason });
+        self.give_back_mode();
+        self.reroute();
+        Ok(Ack::Done)
+    }
+
+    fn cut_all(&mut self, reason: &str) {
+        while self.clips.get(0).is_some() {
+            let clip = self.clips.remove(0).id;
+            self.tell(None, What::ClipCut { clip, reason: reason.into() });
+        }
+    }
+
+    fn close(&mut self) -> Ack {
+        self.cut_all("the coach has left");
+        self.give_back_mode();
+        self.change_coach(Mode::Spy, Actor::Guard);
+        self.closed = true;
+        self.tracks.iter_mut().for_each(|t| t.clear());
+        self.reroute();
+        Ack::Done
+    }
+
+    fn end(&mut self, reason: String) -> Ack {
+        self.cut_all("the call has ended");
+        self.give_back_mode();
+        self.hear_out();
+        while !self.legs.is_empty() {
+            self.remove_leg(0, reason.clone());
+        }
+        self.state = CallState::Ended;
+        self.tell(None, What::CallEnded { reason });
+        Ack::Done
+    }
+
+    fn view(&self) -> CallView {
+        CallView {
+            state: self.state,
+            mode: self.mode,
+            closed: self.closed,
+            legs: self.legs.iter().map(Leg::view).collect(),
+            media_time: self.now,
+        }
+    }
+}

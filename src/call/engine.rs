@@ -1,0 +1,306 @@
+//! The call itself: its state, and what all its inputs share. Commands, packets and ticks are each a file of their own.
+
+use crate::call::clip::{Clips, Over};
+use crate::call::leg::{Leg, Path};
+use crate::call::mode::{self, Source};
+use crate::call::outbox::Outbox;
+use crate::call::record::Track;
+use crate::call::{Ack, Audience};
+use crate::call::{CallOptions, CallState, Command, Output, Port, Refusal};
+use crate::event::{Actor, Event, Mode, Role, What};
+use crate::id::LegId;
+use crate::media::MAX_PAYLOAD;
+use crate::media::seed::Seed;
+use crate::time::{MediaTime, Samples};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+/// One supervised conversation.
+pub struct Call {
+    pub(super) options: CallOptions,
+    pub(super) state: CallState,
+    pub(super) legs: Vec<Leg>,
+    pub(super) named_legs: u32,
+    /// The coach's mode.
+    pub(super) mode: Mode,
+    /// The coach is not in spy only for the length of a clip of its own.
+    pub(super) borrowed: bool,
+    pub(super) closed: bool,
+    pub(super) clips: Clips,
+    /// What the coach said to customers and to agents, for the recording.
+    pub(super) tracks: [Track; 2],
+    pub(super) outbox: Outbox,
+    pub(super) seed: Seed,
+    pub(super) next_tick: MediaTime,
+    /// The present time; it never goes back.
+    pub(super) now: MediaTime,
+    /// When the next mute ends: who hears whom changes without a command.
+    pub(super) reroute_at: Option<MediaTime>,
+    /// One packet's samples, decoded once for all who need them.
+    pub(super) decoded: Box<[i16; MAX_PAYLOAD]>,
+    /// One packet's worth of a clip.
+    pub(super) spoken: Box<[i16; MAX_PAYLOAD]>,
+    /// The next input panics: how tests see what becomes of a call whose logic fails.
+    #[cfg(test)]
+    pub(crate) broken: bool,
+}
+
+impl Call {
+    /// A call without legs; its first event is `call.pending`.
+    pub fn new(options: CallOptions) -> Self {
+        let mut seed = Seed::new(options.seed);
+        // Whole milliseconds, so that a timer that counts microseconds hits the tick exactly.
+        let phase = seed.below(Samples::FRAME.as_millis() as u64) as i64;
+        let pending = What::CallPending { caller: options.caller.clone(), called: options.called.clone() };
+        let mut call = Call {
+            options,
+            state: CallState::Pending,
+            legs: Vec::new(),
+            named_legs: 0,
+            mode: Mode::Spy,
+            borrowed: false,
+            closed: false,
+            clips: Clips::default(),
+            tracks: Default::default(),
+            outbox: Outbox::default(),
+            seed,
+            next_tick: MediaTime::from_millis(phase),
+            now: MediaTime::ZERO,
+            reroute_at: None,
+            decoded: Box::new([0; MAX_PAYLOAD]),
+            spoken: Box::new([0; MAX_PAYLOAD]),
+            #[cfg(test)]
+            broken: false,
+        };
+        call.tell(None, pending);
+        call
+    }
+
+    /// Carry out a command.
+    pub fn command(&mut self, now: MediaTime, command: Command) -> Result<Ack, Refusal> {
+        self.enter(now);
+        let ack = self.carry_out(command);
+        self.settle();
+        ack
+    }
+
+    /// A datagram arrived on a leg's socket.
+    pub fn packet(&mut self, now: MediaTime, leg: LegId, port: Port, from: SocketAddr, bytes: &[u8]) {
+        self.enter(now);
+        let Some(at) = self.place_of(leg).filter(|_| self.state != CallState::Ended) else { return };
+        match port {
+            Port::Rtp => self.rtp(at, from, bytes),
+            Port::Rtcp => self.legs[at].take_report(self.now, from, bytes),
+        }
+        self.settle();
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: MediaTime) {
+        self.enter(now);
+        self.catch_up(now);
+    }
+
+    /// The next thing to do, until `None`.
+    pub fn poll(&mut self) -> Option<Output<'_>> {
+        self.outbox.reuse();
+        self.outbox.take()
+    }
+
+    /// When `tick` is due; `None` once ended.
+    pub fn poll_timeout(&self) -> Option<MediaTime> {
+        (self.state != CallState::Ended).then_some(self.next_tick)
+    }
+
+    fn enter(&mut self, now: MediaTime) {
+        #[cfg(test)]
+        assert!(!self.broken, "broken by a test");
+        self.outbox.reuse();
+        self.now = self.now.max(now);
+        if self.reroute_at.is_some_and(|at| at <= self.now) {
+            self.reroute();
+        }
+    }
+
+    pub(super) fn place_of(&self, leg: LegId) -> Option<usize> {
+        self.legs.iter().position(|l| l.id() == leg)
+    }
+
+    pub(super) fn tell(&mut self, leg: Option<LegId>, what: What) {
+        self.outbox.event(Event { at: self.now, leg, what });
+    }
+
+    /// From which timestamp on what is decided now holds on each leg.
+    pub(super) fn effective(&self) -> BTreeMap<LegId, u32> {
+        self.legs.iter().map(|l| (l.id(), l.sender.timestamp_at(self.now))).collect()
+    }
+
+    /// Whether the ears are open.
+    pub(super) fn listening(&self) -> bool {
+        self.options.listen && !self.closed
+    }
+    pub(super) fn recording(&self) -> bool {
+        self.options.record && !self.closed
+    }
+
+    /// Whether `listener` hears `source` live now.
+    pub(super) fn hears(&self, listener: &Leg, source: &Leg) -> bool {
+        let source = Source::Leg { party: source.party, mode: source.live_mode(self.now) };
+        mode::gain(listener.party, source).is_heard()
+    }
+
+    /// Decides anew how every leg is fed, and whose samples are needed. After everything that may change it.
+    pub(super) fn reroute(&mut self) {
+        for at in 0..self.legs.len() {
+            self.legs[at].path = self.path(&self.legs[at]);
+        }
+        for at in 0..self.legs.len() {
+            let listened = self.is_listened(&self.legs[at]);
+            let leg = &mut self.legs[at];
+            if leg.listened && !listened {
+                // What was said when nobody was to hear it is not to be heard later.
+                leg.jitter.forget();
+            }
+            leg.listened = listened;
+        }
+        self.reroute_at = self.legs.iter().filter_map(|l| l.muted_until(self.now)).min();
+    }
+
+    fn path(&self, listener: &Leg) -> Path {
+        let mut sources = self.legs.iter().filter(|s| self.hears(listener, s));
+        let (Some(source), None, true) = (sources.next(), sources.next(), listener.can_be_sent_to()) else {
+            return Path::Mix;
+        };
+        if source.media.codec == listener.media.codec && !self.clips.playing_to(listener.party) {
+            Path::Relay(source.id())
+        } else {
+            Path::Overlay(source.id())
+        }
+    }
+
+    fn is_listened(&self, leg: &Leg) -> bool {
+        let ears = match leg.party.role {
+            Role::Customer | Role::Agent => leg.in_conversation() && (self.listening() || self.recording()),
+            Role::Supervisor | Role::Bridge | Role::Earpiece => false,
+        };
+        ears || self.legs.iter().any(|l| l.path == Path::Mix && self.hears(l, leg))
+    }
+
+    /// Clips that are over are told of, and the coach goes back to spy after its own last sample.
+    pub(super) fn settle(&mut self) {
+        while let Some((at, over)) = self.clips.over() {
+            let clip = self.clips.remove(at).id;
+            self.tell(
+                None,
+                match over {
+                    Over::Ended => What::ClipEnded { clip },
+                    Over::Deserted => What::ClipCut { clip, reason: "nobody of its audience is left".into() },
+                },
+            );
+            self.give_back_mode();
+            self.reroute();
+        }
+    }
+
+    pub(super) fn give_back_mode(&mut self) {
+        if self.borrowed && !self.clips.own_playing() {
+            self.borrowed = false;
+            self.change_coach(Mode::Spy, Actor::Coach);
+        }
+    }
+
+    pub(super) fn change_coach(&mut self, to: Mode, by: Actor) {
+        let from = std::mem::replace(&mut self.mode, to);
+        if from != to {
+            let effective = self.effective();
+            self.tell(None, What::ModeChanged { from, to, by, effective });
+        }
+    }
+
+    /// The mode in which people have the coach speak: what it borrows for its own words does not count.
+    pub(super) fn given_mode(&self) -> Mode {
+        if self.borrowed { Mode::Spy } else { self.mode }
+    }
+
+    /// Whether a clip that begins now is for `listener`.
+    pub(super) fn is_for(&self, audience: &Audience, listener: &Leg) -> bool {
+        match audience {
+            Audience::Mode => mode::coach_reaches(listener.party, self.given_mode()),
+            Audience::Own(mode) => mode::coach_reaches(listener.party, *mode),
+            Audience::Legs(legs) => legs.contains(&listener.id()),
+        }
+    }
+
+    /// Begins the clips that `carrier`, who is about to be sent samples, is to hear from now on.
+    pub(super) fn begin_clips(&mut self, carrier: usize) {
+        if !self.clips.any_waiting() {
+            return;
+        }
+        let mut at = 0;
+        while let Some(clip) = self.clips.get(at) {
+            if !clip.begun() && self.is_for(&clip.spec.audience, &self.legs[carrier]) && self.is_free(at) {
+                self.begin(at);
+            }
+            at += 1;
+        }
+    }
+
+    /// Whether nobody for whom the clip is hears another, or waits for an earlier one.
+    fn is_free(&self, at: usize) -> bool {
+        let Some(clip) = self.clips.get(at) else { return false };
+        self.legs.iter().filter(|l| self.is_for(&clip.spec.audience, l)).all(|l| {
+            !self.clips.playing_to(l.party)
+                && !self.clips.iter().take(at).any(|c| !c.begun() && self.is_for(&c.spec.audience, l))
+        })
+    }
+
+    fn begin(&mut self, at: usize) {
+        let Some(clip) = self.clips.get(at) else { return };
+        if self.may_play(&clip.spec.audience).is_err() {
+            return;
+        }
+        let (id, text, rule) = (clip.id, clip.spec.text.clone(), clip.spec.audience.clone());
+        let audience: Vec<LegId> = self.legs.iter().filter(|l| self.is_for(&rule, l)).map(Leg::id).collect();
+        self.clips.begin(at, audience.clone());
+        if let (Audience::Own(own), Mode::Spy) = (rule, self.mode) {
+            self.borrowed = true;
+            self.change_coach(own, Actor::Coach);
+        }
+        self.tell(None, What::ClipStarted { clip: id, audience, text });
+        self.reroute();
+    }
+
+    /// Why a clip for `audience` cannot be played now.
+    pub(super) fn may_play(&self, audience: &Audience) -> Result<(), Refusal> {
+        let mode = match audience {
+            Audience::Mode => self.given_mode(),
+            Audience::Own(mode) => *mode,
+            Audience::Legs(legs) => {
+                let there = legs.iter().any(|l| self.place_of(*l).is_some());
+                return if there { Ok(()) } else { Err(Refusal::NobodyListens) };
+            }
+        };
+        match mode {
+            Mode::Spy => Err(Refusal::Spying),
+            Mode::Whisper => self.whisper_is_private(),
+            Mode::Barge => {
+                let heard = self.legs.iter().any(|l| mode::coach_reaches(l.party, mode));
+                if heard { Ok(()) } else { Err(Refusal::NobodyListens) }
+            }
+        }
+    }
+
+    /// DESIGN §2.4: a whisper needs an agent, or an earpiece of theirs, in conversation.
+    pub(super) fn whisper_is_private(&self) -> Result<(), Refusal> {
+        let there = |role: Role| self.legs.iter().any(|l| l.party.role == role && l.in_conversation());
+        if there(Role::Agent) || there(Role::Earpiece) {
+            return Ok(());
+        }
+        let aside = self.legs.iter().any(|l| l.party.role == Role::Agent);
+        Err(Refusal::NotPrivate(match (there(Role::Bridge), aside) {
+            (true, true) | (true, false) => "the agent is reached over a shared bridge, where everyone hears it",
+            (false, true) => "the agent is aside",
+            (false, false) => "no agent is in the call",
+        }))
+    }
+}

@@ -1,0 +1,237 @@
+//! One leg of a call: what it is, where its packets come from and go to, and how it is fed.
+
+use crate::call::mode::Party;
+use crate::call::{LegMedia, LegSpec, LegView};
+use crate::event::{Address, Mode, Place, Role};
+use crate::id::LegId;
+use crate::media::jitter::{Frame, Jitter};
+use crate::media::latch::{Latch, Verdict};
+use crate::media::reception::{Arrival, Reception};
+use crate::media::rtcp;
+use crate::media::rtp::Packet;
+use crate::media::seed::Seed;
+use crate::media::sender::{Origin, Sender};
+use crate::media::{CLOCK_PER_SAMPLE, MAX_PAYLOAD, dtmf};
+use crate::time::{MediaTime, Samples};
+use std::net::SocketAddr;
+
+/// A source that has sent nothing for this long beyond its own packet's length is silent: half a frame of lateness.
+const SILENT_AFTER: Samples = Samples::from_millis(10);
+
+/// How what a leg hears is made. Always exactly one of the three.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Path {
+    /// One source of the same codec and no clip: its packets pass as they are.
+    Relay(LegId),
+    /// One source, and a clip to lay over it or a codec to change: on arrival.
+    Overlay(LegId),
+    /// No source or several: by the clock.
+    Mix,
+}
+
+/// What a packet that counts is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Audio in the leg's codec.
+    Voice,
+    /// A telephone event.
+    Digit,
+    /// Comfort noise, or a type nobody agreed on: not for passing on.
+    Other,
+}
+
+pub(crate) struct Leg {
+    pub party: Party,
+    pub media: LegMedia,
+    pub path: Path,
+    pub address: Address,
+    /// Whether anyone needs its samples decoded.
+    pub listened: bool,
+    pub sender: Sender,
+    pub jitter: Jitter,
+    /// What it said in the present tick.
+    pub frame: Frame,
+    pub report_due: MediaTime,
+    mode: Mode,
+    muted_until: MediaTime,
+    latch: Latch,
+    reception: Reception,
+    last_voice: Option<(MediaTime, u32)>,
+    name: rtcp::Name,
+    far_clock: Option<rtcp::Heard>,
+    /// Packets sent at the last report and at the one before.
+    reported: [u64; 2],
+    dropped: u64,
+}
+
+impl Leg {
+    pub fn new(id: LegId, spec: LegSpec, now: MediaTime, seed: &mut Seed) -> Self {
+        Leg {
+            party: Party { leg: id, role: spec.role, place: spec.place },
+            media: spec.media,
+            path: Path::Mix,
+            address: spec.address,
+            listened: false,
+            sender: Sender::new(seed),
+            jitter: Jitter::default(),
+            frame: Frame::default(),
+            report_due: rtcp::due(now, seed, true),
+            mode: spec.mode,
+            muted_until: MediaTime::ZERO,
+            latch: Latch::new(spec.media.remote),
+            reception: Reception::default(),
+            last_voice: None,
+            name: rtcp::Name::new(seed),
+            far_clock: None,
+            reported: [0; 2],
+            dropped: 0,
+        }
+    }
+
+    pub fn id(&self) -> LegId {
+        self.party.leg
+    }
+    pub fn in_conversation(&self) -> bool {
+        self.party.place == Place::InConversation
+    }
+    /// The mode it was set to. Counts for supervisors alone.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+    /// The mode in which it is heard: spy while it is muted.
+    pub fn live_mode(&self, now: MediaTime) -> Mode {
+        if now < self.muted_until { Mode::Spy } else { self.mode }
+    }
+    /// When its mute ends, if it is muted.
+    pub fn muted_until(&self, now: MediaTime) -> Option<MediaTime> {
+        (now < self.muted_until).then_some(self.muted_until)
+    }
+    pub fn set_mode(&mut self, mode: Mode, muted_until: MediaTime) {
+        self.mode = mode;
+        self.muted_until = self.muted_until.max(muted_until);
+    }
+
+    pub fn origin(&self) -> Origin {
+        Origin { leg: self.id(), generation: self.reception.generation() }
+    }
+    pub fn target(&self) -> SocketAddr {
+        self.latch.target()
+    }
+    /// Whether there is somewhere to send to: the SDP of a phone on hold may name nobody (RFC 2543's 0.0.0.0).
+    pub fn can_be_sent_to(&self) -> bool {
+        self.media.send && is_somewhere(self.target())
+    }
+    /// Behind NAT the port above is the best guess there is.
+    pub fn report_target(&self) -> SocketAddr {
+        self.latch.elsewhere().map_or(self.media.remote_rtcp, |mut source| {
+            source.set_port(source.port().saturating_add(1));
+            source
+        })
+    }
+
+    /// Judges a packet. Answers what it is and whether the far end is somebody else; `None` if it does not count.
+    pub fn receive(&mut self, now: MediaTime, from: SocketAddr, packet: &Packet<'_>) -> Option<(Kind, bool)> {
+        let header = &packet.header;
+        let moved = match self.latch.judge(from, header.ssrc, header.sequence) {
+            Verdict::Accepted => false,
+            Verdict::Moved => true,
+            Verdict::Dropped => return self.drop_packet(),
+        };
+        let arrival = self.reception.take(now, header);
+        match arrival {
+            Arrival::Dropped => return self.drop_packet(),
+            Arrival::Restarted | Arrival::Stranger => self.jitter.restart(),
+            Arrival::First | Arrival::Next => {}
+        }
+        let kind = self.kind(packet);
+        if kind == Kind::Voice {
+            self.last_voice = Some((now, packet.payload.len() as u32));
+        }
+        Some((kind, moved || arrival == Arrival::Stranger))
+    }
+
+    /// Counts a packet that is none.
+    pub fn drop_packet<T>(&mut self) -> Option<T> {
+        self.dropped += 1;
+        None
+    }
+
+    /// Whether nothing came for longer than its own packets last.
+    pub fn is_silent(&self, now: MediaTime) -> bool {
+        self.last_voice.is_none_or(|(at, samples)| {
+            let usual = Samples(i64::from(samples) * CLOCK_PER_SAMPLE).0.max(Samples::FRAME.0);
+            (now - at).0 > usual + SILENT_AFTER.0
+        })
+    }
+
+    pub fn set_media(&mut self, media: LegMedia) {
+        self.latch.reopen(media.remote);
+        self.media = media;
+    }
+
+    pub fn take_report(&mut self, now: MediaTime, from: SocketAddr, bytes: &[u8]) {
+        if from.ip() != self.media.remote_rtcp.ip() && from.ip() != self.target().ip() {
+            self.dropped += 1;
+            return;
+        }
+        if let Some(clock) = rtcp::read(now, bytes) {
+            self.far_clock = Some(clock);
+        }
+    }
+
+    pub fn write_report(&mut self, now: MediaTime, leaving: bool, out: &mut Vec<u8>) {
+        let sent = rtcp::Sent {
+            ssrc: self.sender.ssrc(),
+            active: self.sender.packets() > self.reported[0],
+            timestamp: self.sender.timestamp_at(now),
+            packets: self.sender.packets(),
+            octets: self.sender.octets(),
+        };
+        self.reported = [self.reported[1], self.sender.packets()];
+        let block = self.reception.report().map(|block| (block, self.far_clock));
+        rtcp::write(now, sent, self.name, block, leaving, out);
+    }
+
+    /// What is needed to relay without a call.
+    pub fn into_line(self) -> (Latch, Reception, Sender) {
+        (self.latch, self.reception, self.sender)
+    }
+
+    pub fn view(&self) -> LegView {
+        LegView {
+            id: self.id(),
+            role: self.party.role,
+            place: self.party.place,
+            mode: (self.party.role == Role::Supervisor).then_some(self.mode),
+            address: self.address.clone(),
+            codec: self.media.codec,
+            path: match self.path {
+                Path::Relay(_) => "relay",
+                Path::Overlay(_) => "overlay",
+                Path::Mix => "mix",
+            },
+            received: self.reception.received(),
+            sent: self.sender.packets(),
+            lost: self.reception.lost(),
+            dropped: self.dropped,
+            jitter_ms: self.reception.jitter() / 8.0,
+        }
+    }
+
+    fn kind(&self, packet: &Packet<'_>) -> Kind {
+        let payload = packet.payload;
+        let named = packet.header.payload_type;
+        if named == self.media.payload_type && !payload.is_empty() && payload.len() <= MAX_PAYLOAD {
+            Kind::Voice
+        } else if self.media.dtmf == Some(named) && dtmf::is_event(payload) {
+            Kind::Digit
+        } else {
+            Kind::Other
+        }
+    }
+}
+
+/// Whether a datagram to this address would go anywhere but to ourselves.
+pub(crate) fn is_somewhere(address: SocketAddr) -> bool {
+    !address.ip().is_unspecified() && address.port() != 0
+}

@@ -1,0 +1,270 @@
+//! A call: its legs, their places, who hears whom, and every packet between them.
+//!
+//! In come commands, packets and the time; out come packets, what the ears heard, and events. A [`Call`] knows no
+//! socket, no clock and nothing of coaching. It is driven by `command`, `packet` and `tick`, and drained with `poll`
+//! after each; `poll_timeout` says when `tick` is due.
+
+mod clip;
+mod commands;
+mod engine;
+pub mod fallback;
+mod leg;
+pub mod mode;
+mod outbox;
+mod packets;
+mod record;
+mod ticks;
+
+pub use engine::Call;
+pub mod sdp;
+
+use crate::event::{Actor, Address, Event, Mode, Place, Role};
+use crate::id::{ClipId, LegId};
+use crate::media::codec::Codec;
+use crate::time::MediaTime;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Samples in a frame at 8 kHz: 20 ms.
+pub const FRAME: usize = crate::media::FRAME;
+
+/// What a call is told when it is made.
+#[derive(Clone, Debug)]
+pub struct CallOptions {
+    /// Seeds SSRCs and first sequence numbers (RFC 3550 §5.1 wants them random).
+    pub seed: u64,
+    /// Who calls, for the first event.
+    pub caller: Address,
+    /// What they dialled, for the first event.
+    pub called: Address,
+    /// Whether the coach's ears are open: `Output::Heard` for customer and agent, until `Command::Close`.
+    pub listen: bool,
+    /// Whether `Output::Record` is wanted, until `Command::Close`.
+    pub record: bool,
+}
+
+/// What SDP settled for a leg.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LegMedia {
+    /// Both directions.
+    pub codec: Codec,
+    /// The codec's payload type on this leg, both directions.
+    pub payload_type: u8,
+    /// The payload type of telephone-event (RFC 4733), where offered.
+    pub dtmf: Option<u8>,
+    /// Where the peer's SDP says it receives RTP.
+    pub remote: SocketAddr,
+    /// Where it says it receives RTCP: the port above, unless `a=rtcp` (RFC 3605) said otherwise.
+    pub remote_rtcp: SocketAddr,
+    /// Whether we may send to the peer (it answered or offered `sendrecv` or `recvonly`).
+    pub send: bool,
+}
+
+/// A leg that joins.
+#[derive(Clone, Debug)]
+pub struct LegSpec {
+    /// What it is to the call.
+    pub role: Role,
+    /// Whether it takes part at once.
+    pub place: Place,
+    /// Its mode, if it is a supervisor.
+    pub mode: Mode,
+    /// Its address, for events.
+    pub address: Address,
+    /// What SDP settled.
+    pub media: LegMedia,
+}
+
+/// Who speaks: the machine, or a supervisor's leg.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speaker {
+    /// The machine itself.
+    Coach,
+    /// A supervisor.
+    Leg(LegId),
+}
+
+/// For whom a clip is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// Those the coach's mode reaches when the first sample is sent (what people have the coach say).
+    Mode,
+    /// Those `mode` reaches. If the coach is in spy it is in `mode` for the length of the clip, and back in spy when
+    /// the last sample has been sent (what the machine says of its own accord).
+    Own(Mode),
+    /// These legs, wherever they are (a greeting, a briefing, ringback).
+    Legs(Vec<LegId>),
+}
+
+/// Audio the coach is to play.
+#[derive(Clone)]
+pub struct ClipSpec {
+    /// Mono, 8 kHz.
+    pub pcm: Arc<[i16]>,
+    /// For whom.
+    pub audience: Audience,
+    /// Played over and over until cut (ringback).
+    pub looped: bool,
+    /// What it says, for the event.
+    pub text: Option<crate::event::Words>,
+}
+
+/// Something a call is told to do.
+pub enum Command {
+    /// A leg joins. Answers `Ack::Leg`.
+    AddLeg(LegSpec),
+    /// A leg was renegotiated: latching opens anew (DESIGN §5).
+    SetMedia { leg: LegId, media: LegMedia },
+    /// A leg takes part, or steps aside.
+    SetPlace { leg: LegId, place: Place },
+    /// A leg is something else now: it leaves the audience of every clip begun.
+    SetRole { leg: LegId, role: Role },
+    /// The far end of a leg is, or may be, somebody else: it leaves the audience of every clip begun.
+    FarEndChanged { leg: LegId },
+    /// A leg is gone.
+    RemoveLeg { leg: LegId, reason: String },
+    /// Atomic for every listener. Answers `Ack::Mode`.
+    SetMode { speaker: Speaker, mode: Mode, by: Actor },
+    /// Speak. Answers `Ack::Clip`. A clip waits while anyone in its audience hears another.
+    Play(ClipSpec),
+    /// Stop a clip, begun or not.
+    Cut { clip: ClipId, reason: String },
+    /// The coach goes: ears close, clips are cut, the people go on.
+    Close,
+    /// Describe the call. Answers `Ack::View`.
+    Describe,
+    /// The call is over.
+    End { reason: String },
+}
+
+/// The answer to a command that was carried out.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ack {
+    /// Done.
+    Done,
+    /// The new leg's id.
+    Leg(LegId),
+    /// The new clip's id.
+    Clip(ClipId),
+    /// The mode holds on each outgoing leg from this RTP timestamp on.
+    Mode { mode: Mode, effective: BTreeMap<LegId, u32> },
+    /// The call as it is.
+    View(CallView),
+}
+
+/// Why a command was not carried out. Nothing was changed and nothing played.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No such leg.
+    #[error("the call has no {0}")]
+    NoSuchLeg(LegId),
+    /// No such clip.
+    #[error("the call has no {0}, or it is over")]
+    NoSuchClip(ClipId),
+    /// Only supervisors and the coach have modes.
+    #[error("{0} is no supervisor: it has no mode")]
+    NotASupervisor(LegId),
+    /// DESIGN §2.4.
+    #[error("a whisper cannot be private here: {0}")]
+    NotPrivate(&'static str),
+    /// The coach is in spy.
+    #[error("the coach is in spy and cannot be heard: choose whisper or barge first, or name the audience")]
+    Spying,
+    /// Nobody is there to hear it.
+    #[error("nobody would hear it: no leg of the audience is in the call")]
+    NobodyListens,
+    /// The coach was closed.
+    #[error("the coach has left this call")]
+    Closed,
+    /// Too many clips wait.
+    #[error("{0} clips wait already; try again when one has ended")]
+    TooManyClips(usize),
+    /// The call is over.
+    #[error("the call has ended")]
+    Ended,
+    /// An empty or over-long clip (60 s), or too many legs (16).
+    #[error("{0}")]
+    Limit(&'static str),
+}
+
+/// Where a call is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallState {
+    /// No leg has media yet.
+    Pending,
+    /// Somebody is on the line.
+    Answered,
+    /// Customer and agent (or a bridge) are in conversation.
+    Connected,
+    /// Over.
+    Ended,
+}
+
+/// A call, described.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct CallView {
+    /// Where it is in its life.
+    pub state: CallState,
+    /// The coach's mode.
+    pub mode: Mode,
+    /// Whether the coach has left.
+    pub closed: bool,
+    /// Its legs.
+    pub legs: Vec<LegView>,
+    /// Media time now.
+    pub media_time: MediaTime,
+}
+
+/// A leg, described.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct LegView {
+    /// Which.
+    pub id: LegId,
+    /// What it is to the call.
+    pub role: Role,
+    /// Whether it takes part.
+    pub place: Place,
+    /// Its mode, if it is a supervisor.
+    pub mode: Option<Mode>,
+    /// Its address.
+    pub address: Address,
+    /// Its codec.
+    pub codec: Codec,
+    /// `relay`, `overlay` or `mix`: how what it hears is made now.
+    pub path: &'static str,
+    /// Packets received that counted.
+    pub received: u64,
+    /// Packets sent to it.
+    pub sent: u64,
+    /// Packets lost on the way here (RFC 3550 §6.4.1, cumulative).
+    pub lost: i64,
+    /// Datagrams that did not count: malformed, from elsewhere, duplicates.
+    pub dropped: u64,
+    /// Interarrival jitter in milliseconds (RFC 3550 §6.4.1).
+    pub jitter_ms: f32,
+}
+
+/// Which of a leg's two sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// RTP, the even port.
+    Rtp,
+    /// RTCP, the odd one.
+    Rtcp,
+}
+
+/// What a call wants done. Borrowed from the call: dealt with before the next `poll`.
+#[derive(Debug)]
+pub enum Output<'a> {
+    /// Send a datagram from a leg's socket.
+    Send { leg: LegId, port: Port, to: SocketAddr, bytes: &'a [u8] },
+    /// 20 ms of what a customer or agent said, gap-free on the media clock. `at` is the first sample's time;
+    /// `concealed` if it was made up for a lost packet.
+    Heard { leg: LegId, role: Role, at: MediaTime, pcm: &'a [i16; FRAME], concealed: bool },
+    /// 20 ms of recording: each channel is what that party said and what the coach said to them.
+    Record { at: MediaTime, customer: &'a [i16; FRAME], agent: &'a [i16; FRAME] },
+    /// Something happened.
+    Event(Event),
+}

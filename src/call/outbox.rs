@@ -1,0 +1,89 @@
+//! What a call wants done, in order, until it is taken. Packets and frames lie in arenas that are used again.
+
+use crate::call::{FRAME, Output, Port};
+use crate::event::{Event, Role};
+use crate::id::LegId;
+use crate::time::MediaTime;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+/// Bytes of packets held at most. A tick of 16 legs that catches up 100 ms makes 17 kB; beyond the bound the driver
+/// has stopped draining, and what cannot be held is dropped, as a network would.
+const MAX_BYTES: usize = 128 * 1024;
+/// Frames held at most, dropped beyond: a second of catching up for 16 legs.
+const MAX_FRAMES: usize = 1024;
+
+enum Waiting {
+    Send { leg: LegId, port: Port, to: SocketAddr, from: usize, until: usize },
+    Heard { leg: LegId, role: Role, at: MediaTime, frame: usize, concealed: bool },
+    Record { at: MediaTime, customer: usize, agent: usize },
+    Event(Event),
+}
+
+/// The queue of one call.
+#[derive(Default)]
+pub(crate) struct Outbox {
+    waiting: VecDeque<Waiting>,
+    bytes: Vec<u8>,
+    frames: Vec<[i16; FRAME]>,
+}
+
+impl Outbox {
+    /// The arenas are free again once everything was taken.
+    pub fn reuse(&mut self) {
+        if self.waiting.is_empty() {
+            self.bytes.clear();
+            self.frames.clear();
+        }
+    }
+
+    /// Events are never dropped: one input makes a few for each leg and clip, of which there are 16 and 8 at most.
+    pub fn event(&mut self, event: Event) {
+        self.waiting.push_back(Waiting::Event(event));
+    }
+
+    /// `write` appends one datagram.
+    pub fn send(&mut self, leg: LegId, port: Port, to: SocketAddr, write: impl FnOnce(&mut Vec<u8>)) {
+        let from = self.bytes.len();
+        if from > MAX_BYTES {
+            return;
+        }
+        write(&mut self.bytes);
+        self.waiting.push_back(Waiting::Send { leg, port, to, from, until: self.bytes.len() });
+    }
+
+    pub fn heard(&mut self, leg: LegId, role: Role, at: MediaTime, pcm: &[i16; FRAME], concealed: bool) {
+        if let Some(frame) = self.keep(pcm) {
+            self.waiting.push_back(Waiting::Heard { leg, role, at, frame, concealed });
+        }
+    }
+
+    pub fn record(&mut self, at: MediaTime, customer: &[i16; FRAME], agent: &[i16; FRAME]) {
+        if let (Some(customer), Some(agent)) = (self.keep(customer), self.keep(agent)) {
+            self.waiting.push_back(Waiting::Record { at, customer, agent });
+        }
+    }
+
+    pub fn take(&mut self) -> Option<Output<'_>> {
+        Some(match self.waiting.pop_front()? {
+            Waiting::Send { leg, port, to, from, until } => {
+                Output::Send { leg, port, to, bytes: self.bytes.get(from..until)? }
+            }
+            Waiting::Heard { leg, role, at, frame, concealed } => {
+                Output::Heard { leg, role, at, pcm: self.frames.get(frame)?, concealed }
+            }
+            Waiting::Record { at, customer, agent } => {
+                Output::Record { at, customer: self.frames.get(customer)?, agent: self.frames.get(agent)? }
+            }
+            Waiting::Event(event) => Output::Event(event),
+        })
+    }
+
+    fn keep(&mut self, pcm: &[i16; FRAME]) -> Option<usize> {
+        if self.frames.len() >= MAX_FRAMES {
+            return None;
+        }
+        self.frames.push(*pcm);
+        Some(self.frames.len() - 1)
+    }
+}

@@ -1,0 +1,95 @@
+//! The command line.
+
+pub mod demo;
+mod health;
+mod log;
+mod serve;
+
+use clap::{Parser, Subcommand};
+use std::future::Future;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const EXAMPLES: &str = "\
+Examples:
+  sotto demo                              hear a coached call, and see the proof of who heard what
+  sotto demo --json | jq .holds           the same for a script
+  sotto serve                             with config/sotto.toml: SIP on 127.0.0.1:5060, API on 127.0.0.1:8080
+  SOTTO__SPEECH__MODEL=fixtures/speech/ggml-fixture-q8_0.bin sotto serve
+                                          any key of the configuration can be set in the environment
+  RUST_LOG=debug sotto serve --config /etc/sotto.toml
+  sotto health                            exit status 0 if the server of config/sotto.toml is well";
+
+/// Listens to live calls and coaches the agent, unheard by the customer.
+#[derive(Parser)]
+#[command(name = "sotto", version, after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run the server.
+    Serve {
+        /// The configuration file.
+        #[arg(long, default_value = "config/sotto.toml")]
+        config: PathBuf,
+    },
+    /// One whole coached call over real SIP and RTP on loopback.
+    Demo {
+        /// Where to leave what each side heard, the recording, the transcript and the events.
+        #[arg(long, default_value = "demo-out")]
+        out: PathBuf,
+        /// Print the summary alone, as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Ask a running server whether it is well: exit status 0 if it is.
+    Health {
+        /// The server's configuration file.
+        #[arg(long, default_value = "config/sotto.toml")]
+        config: PathBuf,
+    },
+    /// A recogniser process (started by the server; not for people).
+    #[command(hide = true)]
+    SpeechWorker {
+        /// A whisper.cpp model.
+        model: PathBuf,
+    },
+}
+
+/// Parses the arguments and runs the verb. 0 good, 1 failed, 2 wrong usage.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match arguments.verb {
+        Verb::Serve { config } => {
+            log::start("info");
+            run(async { serve::serve(&config).await.map(|()| true) })
+        }
+        Verb::Demo { out, json } => {
+            log::start("error");
+            run(async { demo::run(&out, json).await })
+        }
+        Verb::Health { config } => run(async { health::health(&config).await.map(|()| true) }),
+        Verb::SpeechWorker { model } => crate::io::stt::worker::run(&model),
+    }
+}
+
+/// Runs a verb: true is good, false is failed without more to say, an error is said.
+fn run<E: std::fmt::Display>(verb: impl Future<Output = Result<bool, E>>) -> ExitCode {
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error),
+    };
+    match runtime.block_on(verb) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("sotto: {error}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,292 @@
+//! From what was written to what holds: every section read, every value checked.
+
+use super::fault::Faults;
+use super::raw::{Section, Written};
+use super::{Coach, Http, Media, Network, Recording, Secret, Sensitivity, Sip, Speech, Store, Trunk};
+use crate::event::Mode;
+use regex::Regex;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+/// The built-in voice: espeak-ng's American English.
+const VOICE: &str = "en-us";
+
+pub(super) fn sip(mut section: Section<'_>, faults: &Faults) -> Sip {
+    let external_address = section.text("external_address").and_then(|written| {
+        let address = written.value.parse::<IpAddr>().ok();
+        if address.is_none() {
+            faults.add(&written.at, "sip.external_address is no IP address", "write one, as \"203.0.113.7\"");
+        }
+        address
+    });
+    let default = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 5060))];
+    let at = section.place("listen");
+    let listen = section.texts("listen").map_or(default, |texts| {
+        if texts.is_empty() {
+            faults.add(&at, "sip.listen is empty", "write at least one, as [\"udp://127.0.0.1:5060\"]");
+        }
+        texts.iter().filter_map(|text| sip_address(text, external_address, faults)).collect()
+    });
+    section.end();
+    Sip { listen, external_address }
+}
+
+fn sip_address(written: &Written<String>, external: Option<IpAddr>, faults: &Faults) -> Option<SocketAddr> {
+    let fault = |what: String, remedy: &str| {
+        faults.add(&written.at, what, remedy);
+        None
+    };
+    let text = &written.value;
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return fault(format!("sip.listen has {text:?}"), "write udp://ADDRESS:PORT, as \"udp://127.0.0.1:5060\"");
+    };
+    if scheme != "udp" {
+        return fault(format!("sip.listen over {scheme} is not supported yet"), "use udp:// or take it out");
+    }
+    let Ok(address) = rest.parse::<SocketAddr>() else {
+        return fault(
+            format!("sip.listen has {rest:?} as address and port"),
+            "write them as 127.0.0.1:5060 or [::1]:5060",
+        );
+    };
+    if address.ip().is_unspecified() && (external.is_none() || address.is_ipv6()) {
+        return fault(
+            format!("sip.listen on {} names no address a peer could answer to", address.ip()),
+            "write the address of one interface, or 0.0.0.0 together with sip.external_address",
+        );
+    }
+    Some(address)
+}
+
+pub(super) fn media(mut section: Section<'_>, faults: &Faults) -> Media {
+    let ports = section.text("ports").and_then(|written| {
+        let ports = port_range(&written.value);
+        if ports.is_none() {
+            faults.add(
+                &written.at,
+                format!("media.ports is {:?}", written.value),
+                "write LOWEST-HIGHEST from 1024 to 65535 with room for two ports, as \"20000-29999\"",
+            );
+        }
+        ports
+    });
+    let shards = section.whole("shards", 1..=64).map_or(1, |written| written.value as usize);
+    section.end();
+    Media { ports: ports.unwrap_or(20_000..=29_999), shards }
+}
+
+/// A range that holds at least one even port and the odd one above it.
+fn port_range(text: &str) -> Option<RangeInclusive<u16>> {
+    let (low, high) = text.split_once('-')?;
+    let (low, high): (u16, u16) = (low.trim().parse().ok()?, high.trim().parse().ok()?);
+    let first = low.checked_next_multiple_of(2)?;
+    (low >= 1024 && high > first).then_some(low..=high)
+}
+
+pub(super) fn http(mut section: Section<'_>, faults: &Faults) -> Http {
+    let default = SocketAddr::from((Ipv4Addr::LOCALHOST, 8080));
+    let listen = section.text("listen").map_or(default, |written| {
+        written.value.parse().unwrap_or_else(|_| {
+            faults.add(
+                &written.at,
+                format!("http.listen is {:?}", written.value),
+                "write ADDRESS:PORT, as \"127.0.0.1:8080\" or \"[::1]:8080\"",
+            );
+            default
+        })
+    });
+    let token = secret(&mut section, "token", "token_file", faults);
+    section.end();
+    Http { listen, token }
+}
+
+/// A secret as itself or in a file, not both.
+fn secret(section: &mut Section<'_>, key: &'static str, file_key: &'static str, faults: &Faults) -> Option<Secret> {
+    let (direct, file) = (section.text(key), section.text(file_key));
+    let (name, file_name) = (section.name(key), section.name(file_key));
+    let (found, called) = match (direct, file) {
+        (None, None) => return None,
+        (Some(_), Some(file)) => {
+            faults.add(&file.at, format!("both {name} and {file_name} are given"), "take one of them out");
+            return None;
+        }
+        (Some(direct), None) => (direct, name),
+        (None, Some(file)) => (read_secret(file, &file_name, faults)?, file_name),
+    };
+    // Shorter ones are guessed; a space or a control character would not survive in an Authorization header.
+    if found.value.len() < 8 || !found.value.bytes().all(|b| b.is_ascii_graphic()) {
+        faults.add(
+            &found.at,
+            format!("{called} is too weak"),
+            "use 8 or more printable ASCII characters without spaces",
+        );
+        return None;
+    }
+    Some(Secret::new(found.value))
+}
+
+fn read_secret(file: Written<String>, name: &str, faults: &Faults) -> Option<Written<String>> {
+    match std::fs::read_to_string(&file.value) {
+        Ok(text) => Some(Written { at: file.at, value: text.trim().into() }),
+        Err(error) => {
+            let what = format!("{name} {:?} cannot be read ({error})", file.value);
+            faults.add(&file.at, what, "create it, or name another");
+            None
+        }
+    }
+}
+
+pub(super) fn store(mut section: Section<'_>, faults: &Faults) -> Store {
+    let dir = section.text("url").and_then(|written| {
+        let dir = written.value.strip_prefix("sqlite://").filter(|dir| !dir.is_empty());
+        if dir.is_none() {
+            let what = match written.value.split_once("://") {
+                Some((scheme @ ("postgres" | "postgresql"), _)) => {
+                    format!("store.url over {scheme} is not supported yet")
+                }
+                Some(_) | None => "store.url names no store".into(),
+            };
+            faults.add(&written.at, what, "write sqlite://FOLDER, as \"sqlite://data\"");
+        }
+        dir.map(PathBuf::from)
+    });
+    section.end();
+    Store { dir: dir.unwrap_or_else(|| "data".into()) }
+}
+
+pub(super) fn speech(mut section: Section<'_>, store: &Store, faults: &Faults) -> Speech {
+    let model_name = section.text("model").map_or_else(|| "base.en".into(), |written| written.value);
+    let place = model_place(&model_name, &store.dir);
+    let (model, model_missing) = match place {
+        Some(path) if path.is_file() => (Some(path), None),
+        missing => (None, missing),
+    };
+    let voice = section.text("voice").map_or_else(|| VOICE.into(), |written| voice(written, faults));
+    let workers = section.whole("workers", 1..=64).map_or(1, |written| written.value as usize);
+    section.end();
+    Speech { model, model_name, model_missing, voice, workers }
+}
+
+/// Where a model is looked for: what looks like a file is one, anything else is a name in the store.
+fn model_place(name: &str, store: &Path) -> Option<PathBuf> {
+    if name.is_empty() {
+        return None;
+    }
+    if name.contains('/') || name.ends_with(".bin") {
+        return Some(name.into());
+    }
+    Some(store.join("models").join(format!("ggml-{name}.bin")))
+}
+
+/// A voice becomes an argument of another program: nothing but what its names are made of.
+fn voice(written: Written<String>, faults: &Faults) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'+' | b'_');
+    if written.value.starts_with(|c: char| c.is_ascii_alphabetic()) && written.value.bytes().all(plain) {
+        return written.value;
+    }
+    let what = format!("speech.voice is {:?}", written.value);
+    faults.add(&written.at, what, "write a name that `espeak-ng --voices` lists, as \"en-us\" or \"en-gb+f3\"");
+    VOICE.into()
+}
+
+pub(super) fn coach(mut section: Section<'_>, config_dir: &Path, faults: &Faults) -> (Coach, Written<String>) {
+    let at = section.place("playbook");
+    let playbook = section.text("playbook").unwrap_or(Written { at, value: "sales-discovery".into() });
+    let sensitivity = section.text("sensitivity").and_then(|written| {
+        let options = [
+            ("minimal", Sensitivity::Minimal),
+            ("standard", Sensitivity::Standard),
+            ("training", Sensitivity::Training),
+        ];
+        one_of("coach.sensitivity", &written, &options, faults)
+    });
+    let ceiling = section.text("ceiling").and_then(|written| mode("coach.ceiling", &written, faults));
+    section.end();
+    let coach = Coach {
+        playbook: playbook.value.clone(),
+        playbook_dir: config_dir.join("playbooks"),
+        ceiling: ceiling.unwrap_or(Mode::Whisper),
+        sensitivity: sensitivity.unwrap_or(Sensitivity::Standard),
+    };
+    (coach, playbook)
+}
+
+/// A mode by its name.
+pub(super) fn mode(name: &str, written: &Written<String>, faults: &Faults) -> Option<Mode> {
+    let options = [("spy", Mode::Spy), ("whisper", Mode::Whisper), ("barge", Mode::Barge)];
+    one_of(name, written, &options, faults)
+}
+
+pub(super) fn one_of<T: Copy>(
+    name: &str,
+    written: &Written<String>,
+    options: &[(&'static str, T)],
+    faults: &Faults,
+) -> Option<T> {
+    let found = options.iter().find(|(word, _)| *word == written.value).map(|(_, value)| *value);
+    if found.is_none() {
+        let words: Vec<_> = options.iter().map(|(word, _)| *word).collect();
+        faults.add(&written.at, format!("{name} is {:?}", written.value), format!("write one of {}", words.join(", ")));
+    }
+    found
+}
+
+pub(super) fn recording(mut section: Section<'_>) -> Recording {
+    let enabled = section.flag("enabled").unwrap_or(true);
+    section.end();
+    Recording { enabled }
+}
+
+pub(super) fn trunks(sections: Vec<Section<'_>>, faults: &Faults) -> Vec<Trunk> {
+    let mut trunks: Vec<Trunk> = Vec::new();
+    for section in sections {
+        let at = section.place("name");
+        let trunk = trunk(section, faults);
+        if trunks.iter().any(|other| other.name == trunk.name) {
+            faults.add(&at, format!("there is a trunk named {:?} already", trunk.name), "name each differently");
+        }
+        trunks.push(trunk);
+    }
+    trunks
+}
+
+fn trunk(mut section: Section<'_>, faults: &Faults) -> Trunk {
+    let at = section.at.clone();
+    let name = section.text("name").map_or_else(String::new, |written| written.value);
+    if name.is_empty() {
+        faults.add(&at, "a trunk has no name", "write name = \"…\"");
+    }
+    let sources = section.texts("sources").unwrap_or_default();
+    if sources.is_empty() {
+        faults.add(&section.place("sources"), "a trunk has no sources", "write sources = [\"127.0.0.0/8\"]");
+    }
+    let sources = sources.iter().filter_map(|written| network(written, faults)).collect();
+    let may_call = section.texts("may_call").unwrap_or_default();
+    let may_call = may_call.iter().filter_map(|written| pattern("trunk.may_call", written, faults)).collect();
+    let may_supervise = section.flag("may_supervise").unwrap_or(false);
+    section.end();
+    Trunk { name, sources, may_call, may_supervise }
+}
+
+fn network(written: &Written<String>, faults: &Faults) -> Option<Network> {
+    let parsed = written.value.parse();
+    let fault = |why| {
+        let what = format!("trunk.sources: {:?} {why}", written.value);
+        faults.add(&written.at, what, "write ADDRESS/BITS, as \"127.0.0.0/8\" or \"::1/128\"");
+    };
+    parsed.map_err(fault).ok()
+}
+
+/// A regular expression that must match the whole of a text.
+pub(super) fn pattern(name: &str, written: &Written<String>, faults: &Faults) -> Option<Regex> {
+    // On its own first: what only balances inside our parentheses is wrong.
+    let parsed = Regex::new(&written.value).and_then(|_| Regex::new(&format!("^(?:{})$", written.value)));
+    let fault = |error: regex::Error| {
+        let text = error.to_string();
+        let why = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
+        let what = format!("{name} {:?} is no regular expression ({why})", written.value);
+        faults.add(&written.at, what, "see https://docs.rs/regex for the syntax");
+    };
+    parsed.map_err(fault).ok()
+}

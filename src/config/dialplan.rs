@@ -1,0 +1,282 @@
+//! Dialplans: which called number leads to which steps.
+//!
+//! In goes one file's TOML; out come its [`Route`]s, or faults with `file:line`. Knows no SIP.
+
+use super::check::{mode, one_of, pattern};
+use super::fault::{Faults, Origin};
+use super::raw::{Section, Written, nearest, parse};
+use crate::event::Mode;
+use regex::Regex;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// One `[[route]]` of a dialplan.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Where it was written, `file:line`, for messages.
+    pub at: String,
+    /// Must match the called user part.
+    pub called: Option<Regex>,
+    /// Must match the caller's user part.
+    pub caller: Option<Regex>,
+    /// Must be the trunk's name.
+    pub trunk: Option<String>,
+    /// Whether the caller is the customer or (where the agent dials out) the agent.
+    pub caller_is_agent: bool,
+    /// What to do, in order.
+    pub steps: Vec<Step>,
+}
+
+/// One step of a route. Texts may hold `$1` … `$9`, the groups of `called`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Answer the caller.
+    Answer,
+    /// Speak to the caller and wait until it is said.
+    Say(String),
+    /// Play a WAV file to the caller and wait until it is over.
+    Play(PathBuf),
+    /// Call the other party and join the two.
+    Connect {
+        /// A SIP URI.
+        to: String,
+        /// How long it may ring.
+        timeout: Duration,
+    },
+    /// Put the coach into a mode.
+    Mode(Mode),
+    /// Use another playbook for this call.
+    Playbook(String),
+    /// Refuse the call, or end it, with a status and a reason.
+    Reject {
+        /// 400–699 (RFC 3261 §21).
+        status: u16,
+        /// What the caller's screen shows.
+        reason: String,
+    },
+}
+
+/// What routes may name.
+pub(super) struct Names<'a> {
+    pub playbooks: &'a [String],
+    pub trunks: &'a [&'a str],
+}
+
+const STEPS: [&str; 7] = ["answer", "say", "play", "connect", "mode", "playbook", "reject"];
+/// Steps the design names that come later: told apart from a slip of the finger.
+const LATER: [&str; 2] = ["brief", "control"];
+/// How long the other party may ring where the route does not say.
+const RINGING_S: i64 = 30;
+/// What the synthesiser takes in one piece.
+const SAY_CHARS: usize = 1000;
+
+/// The routes of one file.
+pub(super) fn read(file: &Path, text: &str, names: &Names<'_>, faults: &Faults) -> Vec<(Origin, Route)> {
+    let shown = file.display().to_string();
+    let mut root = Section::new("", parse(&shown, text, faults), faults);
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let reader = Reader { folder, names, faults };
+    let routes = root.sections("route").into_iter().map(|section| reader.route(section)).collect();
+    root.end();
+    routes
+}
+
+/// Reports routes that can never be reached, because one without conditions stands before them.
+pub(super) fn check_order(routes: &[(Origin, Route)], faults: &Faults) {
+    let open = |r: &Route| r.called.is_none() && r.caller.is_none() && r.trunk.is_none();
+    let mut before = routes.iter().skip_while(|(_, route)| !open(route));
+    let Some((taker, _)) = before.next() else { return };
+    for (at, _) in before {
+        let what = format!("this route is never reached: the one at {taker} takes every call");
+        faults.add(at, what, "put the one without called, caller and trunk last");
+    }
+}
+
+struct Reader<'a> {
+    folder: &'a Path,
+    names: &'a Names<'a>,
+    faults: &'a Faults,
+}
+
+/// A step and where it stands.
+type Placed = (Origin, Step);
+
+impl Reader<'_> {
+    fn route(&self, mut section: Section<'_>) -> (Origin, Route) {
+        let at = section.at.clone();
+        let called = section.text("called").and_then(|w| pattern("route.called", &w, self.faults));
+        let caller = section.text("caller").and_then(|w| pattern("route.caller", &w, self.faults));
+        let trunk = section.text("trunk");
+        if let Some(written) = &trunk {
+            self.known_trunk(written);
+        }
+        let roles = [("customer", false), ("agent", true)];
+        let caller_is_agent =
+            section.text("caller_role").and_then(|w| one_of("route.caller_role", &w, &roles, self.faults));
+        let groups = called.as_ref().map_or(0, |regex| regex.captures_len() - 1);
+        let steps_at = section.place("steps");
+        let written = section.sections("steps");
+        if written.is_empty() {
+            self.faults.add(&steps_at, "this route has no steps", "write steps = [ {answer = {}}, … ]");
+        }
+        let steps: Vec<Placed> = written.into_iter().filter_map(|step| self.step(step, groups)).collect();
+        self.check_steps(&steps);
+        section.end();
+        let route = Route {
+            at: at.to_string(),
+            called,
+            caller,
+            trunk: trunk.map(|written| written.value),
+            caller_is_agent: caller_is_agent.unwrap_or(false),
+            steps: steps.into_iter().map(|(_, step)| step).collect(),
+        };
+        (at, route)
+    }
+
+    fn known_trunk(&self, written: &Written<String>) {
+        if !self.names.trunks.contains(&written.value.as_str()) {
+            let remedy = nearest(&written.value, self.names.trunks.iter().copied());
+            self.faults.add(&written.at, format!("there is no trunk {:?}", written.value), remedy);
+        }
+    }
+
+    fn step(&self, mut section: Section<'_>, groups: usize) -> Option<Placed> {
+        let at = section.at.clone();
+        let name = self.step_name(&section)?;
+        let step = match name {
+            "answer" => {
+                section.section("answer").end();
+                Some(Step::Answer)
+            }
+            "say" => section.text("say").and_then(|w| self.say(w, groups)),
+            "play" => section.text("play").and_then(|w| self.play(w)),
+            "connect" => self.connect(section.section("connect"), groups),
+            "mode" => section.text("mode").and_then(|w| mode("mode", &w, self.faults)).map(Step::Mode),
+            "playbook" => section.text("playbook").map(|w| self.playbook(w)),
+            _ => Some(self.reject(section.section("reject"), groups)),
+        };
+        step.map(|step| (at, step))
+    }
+
+    /// The one key of a step.
+    fn step_name(&self, section: &Section<'_>) -> Option<&'static str> {
+        let keys: Vec<&str> = section.keys().collect();
+        let [key] = keys[..] else {
+            let what = format!("a step holds {} keys", keys.len());
+            self.faults.add(&section.at, what, "write one step in each pair of braces");
+            return None;
+        };
+        let known = STEPS.iter().find(|name| **name == key).copied();
+        if known.is_none() {
+            let at = section.place(key);
+            if LATER.contains(&key) {
+                self.faults.add(&at, format!("the step {key} is not supported yet"), "take it out");
+            } else {
+                self.faults.add(&at, format!("unknown step {key}"), nearest(key, STEPS.into_iter()));
+            }
+        }
+        known
+    }
+
+    fn say(&self, written: Written<String>, groups: usize) -> Option<Step> {
+        let length = written.value.trim().chars().count();
+        if length == 0 || length > SAY_CHARS {
+            let what = format!("a text of {length} characters is to be said");
+            self.faults.add(&written.at, what, format!("write 1 to {SAY_CHARS}"));
+            return None;
+        }
+        self.check_groups(&written, groups);
+        Some(Step::Say(written.value))
+    }
+
+    /// A sound file, from the working directory or beside the dialplan.
+    fn play(&self, written: Written<String>) -> Option<Step> {
+        let places = [PathBuf::from(&written.value), self.folder.join(&written.value)];
+        if let Some(found) = places.into_iter().find(|path| path.is_file()) {
+            return Some(Step::Play(found));
+        }
+        let what = format!("there is no file {:?}", written.value);
+        self.faults.add(&written.at, what, "name a WAV file, from here or from the dialplan's folder");
+        None
+    }
+
+    fn connect(&self, mut section: Section<'_>, groups: usize) -> Option<Step> {
+        let at = section.at.clone();
+        let timeout = section.whole("timeout", 1..=300).map_or(RINGING_S, |written| written.value);
+        let absent = !section.has("to");
+        let to = section.text("to");
+        section.end();
+        if absent {
+            self.faults.add(&at, "connect does not say to whom", "write {connect = {to = \"sip:USER@HOST:PORT\"}}");
+        }
+        let to = to?;
+        if !to.value.starts_with("sip:") || to.value.len() <= "sip:".len() || to.value.contains(char::is_whitespace) {
+            let what = format!("connect.to is {:?}", to.value);
+            self.faults.add(&to.at, what, "write a SIP URI, as \"sip:call-$1@127.0.0.1:6070\"");
+            return None;
+        }
+        self.check_groups(&to, groups);
+        Some(Step::Connect { to: to.value, timeout: Duration::from_secs(timeout.unsigned_abs()) })
+    }
+
+    fn playbook(&self, written: Written<String>) -> Step {
+        if !self.names.playbooks.contains(&written.value) {
+            let remedy = nearest(&written.value, self.names.playbooks.iter().map(String::as_str));
+            self.faults.add(&written.at, format!("there is no playbook {:?}", written.value), remedy);
+        }
+        Step::Playbook(written.value)
+    }
+
+    fn reject(&self, mut section: Section<'_>, groups: usize) -> Step {
+        // 403: the caller reached us and is not wanted here (RFC 3261 §21.4.4).
+        let status = section.whole("status", 400..=699).map_or(403, |written| written.value);
+        let reason = section.text("reason");
+        section.end();
+        let reason = reason.map_or_else(
+            || "This number cannot be reached here".into(),
+            |written| {
+                self.check_groups(&written, groups);
+                written.value
+            },
+        );
+        Step::Reject { status: u16::try_from(status).unwrap_or(403), reason }
+    }
+
+    /// Every `$n` must be a group of `called`.
+    fn check_groups(&self, written: &Written<String>, groups: usize) {
+        for pair in written.value.as_bytes().windows(2) {
+            let number = match pair {
+                [b'$', digit @ b'1'..=b'9'] => usize::from(digit - b'0'),
+                _ => continue,
+            };
+            if number > groups {
+                let what = format!("${number} is used, and called has {groups} groups");
+                self.faults.add(&written.at, what, "put what it stands for into parentheses in called");
+            }
+        }
+    }
+
+    /// What the order of steps must hold.
+    fn check_steps(&self, steps: &[Placed]) {
+        let (mut answered, mut connected) = (false, false);
+        for (i, (at, step)) in steps.iter().enumerate() {
+            let fault = |what: &str, remedy: &str| self.faults.add(at, what, remedy);
+            match step {
+                Step::Answer if answered => fault("the caller is answered already", "take this step out"),
+                Step::Answer => answered = true,
+                Step::Say(_) | Step::Play(_) if !answered => {
+                    fault("nobody hears this: the caller is not answered yet", "put {answer = {}} before it");
+                }
+                Step::Connect { .. } if connected => fault("a route connects once", "take this step out"),
+                Step::Connect { .. } => (answered, connected) = (true, true),
+                Step::Reject { .. } if i + 1 < steps.len() => {
+                    fault("nothing can follow reject", "put it last, or take out what follows");
+                }
+                Step::Reject { .. } if connected => {
+                    fault("this would end the call just connected", "take reject or connect out");
+                }
+                Step::Say(_) | Step::Play(_) | Step::Mode(_) | Step::Playbook(_) | Step::Reject { .. } => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! The configuration: what the file and the environment say, read with its lines, checked, and made into a
+//! [`Config`] that cannot hold an impossible value.
+//!
+//! In come a path and the environment; out comes a `Config`, or every fault at once as `file:line: what; what to do`.
+//! Used by the shell only.
+
+mod check;
+mod dialplan;
+mod environment;
+mod fault;
+mod network;
+mod playbook;
+mod raw;
+mod secret;
+
+pub use crate::coach::Sensitivity;
+pub use dialplan::{Route, Step};
+pub use fault::{ConfigError, ConfigErrors, Origin};
+pub use network::Network;
+pub use playbook::Playbooks;
+pub use secret::Secret;
+
+use crate::event::Mode;
+use fault::Faults;
+use raw::{Section, Written};
+use regex::Regex;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A checked configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `[sip]`
+    pub sip: Sip,
+    /// `[media]`
+    pub media: Media,
+    /// `[http]`
+    pub http: Http,
+    /// `[store]`
+    pub store: Store,
+    /// `[speech]`
+    pub speech: Speech,
+    /// `[coach]`
+    pub coach: Coach,
+    /// `[recording]`
+    pub recording: Recording,
+    /// `[[trunk]]`
+    pub trunks: Vec<Trunk>,
+    /// The routes of every file of `[dialplan] files`, in order.
+    pub routes: Arc<[Route]>,
+    /// Every playbook of `coach.playbook_dir`, by name; `coach.playbook` is among them.
+    pub playbooks: Playbooks,
+}
+
+/// Where SIP is spoken.
+#[derive(Clone, Debug)]
+pub struct Sip {
+    /// UDP addresses to bind; explicit, port 0 picks one.
+    pub listen: Vec<SocketAddr>,
+    /// What to put into SDP and Contact behind NAT.
+    pub external_address: Option<IpAddr>,
+}
+
+/// Where RTP is spoken.
+#[derive(Clone, Debug)]
+pub struct Media {
+    /// RTP takes the even ports, RTCP the odd ones.
+    pub ports: RangeInclusive<u16>,
+    /// Media threads.
+    pub shards: usize,
+}
+
+/// The API.
+#[derive(Clone, Debug)]
+pub struct Http {
+    /// Where it listens; port 0 picks one.
+    pub listen: SocketAddr,
+    /// The bearer token. None: one is made at start and left in `<store>/token`, readable by the owner alone.
+    pub token: Option<Secret>,
+}
+
+/// Where things are kept.
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// The folder that holds `sotto.db`, `recordings/` and `token` (`sqlite://data` is `data`).
+    pub dir: PathBuf,
+}
+
+/// Ears and voice.
+#[derive(Clone, Debug)]
+pub struct Speech {
+    /// The recogniser's model, which was there when the configuration was read. None: no ears.
+    pub model: Option<PathBuf>,
+    /// The model as it was written (`base.en`, a path, or empty), for messages.
+    pub model_name: String,
+    /// Where the model was looked for and is not. The server then runs without ears, and says how to get one.
+    pub model_missing: Option<PathBuf>,
+    /// The voice of espeak-ng.
+    pub voice: String,
+    /// Recogniser processes.
+    pub workers: usize,
+}
+
+/// Coaching.
+#[derive(Clone, Debug)]
+pub struct Coach {
+    /// The playbook's name: `playbooks/<name>.toml` beside the configuration file.
+    pub playbook: String,
+    /// Where playbooks are.
+    pub playbook_dir: PathBuf,
+    /// What the machine may do of its own accord, at most.
+    pub ceiling: Mode,
+    /// How readily the coach speaks up.
+    pub sensitivity: Sensitivity,
+}
+
+/// Recording.
+#[derive(Clone, Debug)]
+pub struct Recording {
+    /// Whether calls are recorded (`<store>/recordings/<tenant>/<call>.wav`).
+    pub enabled: bool,
+}
+
+/// A peer that is trusted, and what it may do.
+#[derive(Clone, Debug)]
+pub struct Trunk {
+    /// Its name.
+    pub name: String,
+    /// Networks it may send from.
+    pub sources: Vec<Network>,
+    /// Numbers it may call, each a whole match.
+    pub may_call: Vec<Regex>,
+    /// Whether its callers may supervise.
+    pub may_supervise: bool,
+}
+
+impl Config {
+    /// Reads the file at `path`, what it names, and the overrides in `env` (see [`std::env::vars`]).
+    pub fn load(path: &Path, env: impl Iterator<Item = (String, String)>) -> Result<Config, ConfigErrors> {
+        let faults = Faults::default();
+        let shown = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            let what = format!("the configuration cannot be read ({error})");
+            let remedy = "create it, or name another with --config FILE".into();
+            ConfigErrors(vec![ConfigError { at: Origin::whole(&shown), what, remedy }])
+        })?;
+        let mut root = raw::parse(&shown, &text, &faults);
+        environment::apply(&mut root, env, &faults);
+        let config = Config::read(Section::new("", root, &faults), path, &faults);
+        faults.settle(config)
+    }
+
+    fn read(mut root: Section<'_>, path: &Path, faults: &Faults) -> Config {
+        let dir = path.parent().unwrap_or(Path::new(""));
+        let store = check::store(root.section("store"), faults);
+        let (coach, default_playbook) = check::coach(root.section("coach"), dir, faults);
+        let playbooks = playbook::read_all(&coach.playbook_dir, &default_playbook, faults);
+        let trunks = check::trunks(root.sections("trunk"), faults);
+        let trunk_names: Vec<&str> = trunks.iter().map(|trunk| trunk.name.as_str()).collect();
+        let names = dialplan::Names { playbooks: &playbooks.names, trunks: &trunk_names };
+        let routes = routes(root.section("dialplan"), dir, &names, faults);
+        let config = Config {
+            sip: check::sip(root.section("sip"), faults),
+            media: check::media(root.section("media"), faults),
+            http: check::http(root.section("http"), faults),
+            speech: check::speech(root.section("speech"), &store, faults),
+            recording: check::recording(root.section("recording")),
+            store,
+            coach,
+            routes,
+            playbooks: playbooks.playbooks,
+            trunks,
+        };
+        root.end();
+        config
+    }
+}
+
+/// The routes of every dialplan, in order.
+fn routes(mut section: Section<'_>, dir: &Path, names: &dialplan::Names<'_>, faults: &Faults) -> Arc<[Route]> {
+    let at = section.place("files");
+    let default = || vec![Written { at, value: "dialplans/default.toml".into() }];
+    let files = section.texts("files").unwrap_or_else(default);
+    section.end();
+    let mut routes = Vec::new();
+    for file in files {
+        let path = dialplan_place(&file.value, dir);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => routes.extend(dialplan::read(&path, &text, names, faults)),
+            Err(error) => {
+                let what = format!("the dialplan {:?} cannot be read ({error})", file.value);
+                faults.add(&file.at, what, "create it, or name another in dialplan.files");
+            }
+        }
+    }
+    dialplan::check_order(&routes, faults);
+    routes.into_iter().map(|(_, route)| route).collect()
+}
+
+/// A dialplan is named from the working directory. Where it is not found there it is looked for beside the folder of
+/// the configuration file, as `config/` and `dialplans/` stand side by side, then in that folder.
+fn dialplan_place(file: &str, dir: &Path) -> PathBuf {
+    let beside = dir.parent().unwrap_or(Path::new("")).join(file);
+    let places = [PathBuf::from(file), beside, dir.join(file)];
+    places.into_iter().find(|path| path.is_file()).unwrap_or_else(|| file.into())
+}

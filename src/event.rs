@@ -1,0 +1,378 @@
+//! Everything that can happen in a call, in the past tense, and the words shared by all who tell of it.
+//!
+//! The core makes an [`Event`]; the journal gives it its number and its wall time and makes a [`Recorded`] of it.
+
+use crate::id::{CallId, ClipId, LegId, MomentId, PromptId, Tenant, UtteranceId};
+use crate::time::MediaTime;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// What a leg is to the call (DESIGN §1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// The one who must never hear a whisper.
+    Customer,
+    /// The one who is coached.
+    Agent,
+    /// A person who listens in and may speak.
+    Supervisor,
+    /// Somebody else's conference, where everyone hears everything.
+    Bridge,
+    /// A private second line to the agent: hears whispers only, is heard by none.
+    Earpiece,
+}
+
+/// Who hears a supervisor, or the coach.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Hears all, is heard by none.
+    #[default]
+    Spy,
+    /// Is heard by the agent alone (and by other supervisors).
+    Whisper,
+    /// Is heard by all.
+    Barge,
+}
+
+/// Whether a leg takes part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// Takes part.
+    InConversation,
+    /// Ringing, on hold, being briefed, taken over: hears only clips addressed to it.
+    Aside,
+}
+
+/// Who caused something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Actor {
+    /// A person, through the API or a keypad.
+    Person,
+    /// The machine, of its own accord.
+    Coach,
+    /// The dialplan.
+    Route,
+    /// Sotto itself, to protect somebody.
+    Guard,
+}
+
+/// How a prompt reaches the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Delivery {
+    /// A line on the agent's screen.
+    Screen,
+    /// A voice in the agent's ear alone.
+    Whisper,
+    /// A voice to everyone.
+    Barge,
+}
+
+/// One thing that happened in a call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// When, on the call's media clock.
+    pub at: MediaTime,
+    /// The leg it is about, where there is one.
+    pub leg: Option<LegId>,
+    /// What happened.
+    pub what: What,
+}
+
+/// Text that people said or are to hear. `Debug` shows its length only: transcripts never reach a log.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Words(pub Arc<str>);
+
+impl fmt::Debug for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<{} chars>", self.0.chars().count())
+    }
+}
+impl From<&str> for Words {
+    fn from(s: &str) -> Self {
+        Words(s.into())
+    }
+}
+impl From<String> for Words {
+    fn from(s: String) -> Self {
+        Words(s.into())
+    }
+}
+
+/// A phone number or SIP address. `Debug` shows nothing of it: numbers never reach a log.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Address(pub Arc<str>);
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<address>")
+    }
+}
+impl From<&str> for Address {
+    fn from(s: &str) -> Self {
+        Address(s.into())
+    }
+}
+impl From<String> for Address {
+    fn from(s: String) -> Self {
+        Address(s.into())
+    }
+}
+
+/// What happened. The names on the wire are DESIGN §6's without `sotto.`; payloads only grow.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "data")]
+pub enum What {
+    /// An INVITE was accepted for handling.
+    #[serde(rename = "call.pending")]
+    CallPending {
+        /// Who calls.
+        caller: Address,
+        /// What they dialled.
+        called: Address,
+    },
+    /// The first leg was answered.
+    #[serde(rename = "call.answered")]
+    CallAnswered {},
+    /// Customer and agent (or a bridge) are in conversation.
+    #[serde(rename = "call.connected")]
+    CallConnected {},
+    /// The call is over.
+    #[serde(rename = "call.ended")]
+    CallEnded {
+        /// Why, in a few words (`customer hung up`, `agent busy`).
+        reason: String,
+    },
+    /// A leg has media.
+    #[serde(rename = "leg.joined")]
+    LegJoined {
+        /// What it is to the call.
+        role: Role,
+        /// Its address.
+        address: Address,
+    },
+    /// A leg is gone.
+    #[serde(rename = "leg.left")]
+    LegLeft {
+        /// What it was.
+        role: Role,
+        /// Why.
+        reason: String,
+    },
+    /// A leg was renegotiated, changed its far end, its role or its place.
+    #[serde(rename = "leg.changed")]
+    LegChanged {
+        /// What changed: `place`, `role`, `far_end`, `media`.
+        changed: String,
+    },
+    /// The coach or a supervisor changed mode; `leg` names the supervisor, none means the coach.
+    #[serde(rename = "mode.changed")]
+    ModeChanged {
+        /// Before.
+        from: Mode,
+        /// Now.
+        to: Mode,
+        /// Who wanted it.
+        by: Actor,
+        /// From which outgoing RTP timestamp on, leg by leg.
+        effective: BTreeMap<LegId, u32>,
+    },
+    /// The first sample of a clip was sent.
+    #[serde(rename = "clip.started")]
+    ClipStarted {
+        /// Which.
+        clip: ClipId,
+        /// Exactly who hears it.
+        audience: Vec<LegId>,
+        /// What it says, where it is speech.
+        text: Option<Words>,
+    },
+    /// The last sample of a clip was sent.
+    #[serde(rename = "clip.ended")]
+    ClipEnded {
+        /// Which.
+        clip: ClipId,
+    },
+    /// A clip stopped before its end, or never began.
+    #[serde(rename = "clip.cut")]
+    ClipCut {
+        /// Which.
+        clip: ClipId,
+        /// Why.
+        reason: String,
+    },
+    /// A leg began or stopped speaking, as voice activity sees it.
+    #[serde(rename = "speech.edge")]
+    SpeechEdge {
+        /// True: began.
+        speaking: bool,
+    },
+    /// What a leg said between two silences.
+    #[serde(rename = "speech.final")]
+    SpeechFinal {
+        /// Which.
+        utterance: UtteranceId,
+        /// Whose.
+        role: Role,
+        /// First voiced sample.
+        start: MediaTime,
+        /// Last voiced sample.
+        end: MediaTime,
+        /// The words.
+        text: Words,
+        /// Mean probability of the text's tokens, 0 to 1.
+        confidence: f32,
+    },
+    /// Speech whose words could not be had.
+    #[serde(rename = "speech.gap")]
+    SpeechGap {
+        /// First voiced sample.
+        start: MediaTime,
+        /// Last voiced sample.
+        end: MediaTime,
+        /// Why.
+        reason: String,
+    },
+    /// Something in the conversation mattered.
+    #[serde(rename = "moment.detected")]
+    MomentDetected {
+        /// Which.
+        moment: MomentId,
+        /// A kind of DESIGN §6 (`objection.price`).
+        kind: String,
+        /// The utterance at whose end it was known.
+        utterance: Option<UtteranceId>,
+        /// The words it rests on.
+        evidence: Words,
+    },
+    /// The arbiter let a moment's advice through.
+    #[serde(rename = "prompt.offered")]
+    PromptOffered {
+        /// Which.
+        prompt: PromptId,
+        /// What it answers.
+        moment: MomentId,
+        /// The line.
+        text: Words,
+        /// The way it is to go.
+        delivery: Delivery,
+    },
+    /// The arbiter held a moment's advice back.
+    #[serde(rename = "prompt.suppressed")]
+    PromptSuppressed {
+        /// Of which moment.
+        moment: MomentId,
+        /// Its kind.
+        kind: String,
+        /// Why.
+        reason: String,
+    },
+    /// The prompt is a line on the agent's screen.
+    #[serde(rename = "prompt.shown")]
+    PromptShown {
+        /// Which.
+        prompt: PromptId,
+        /// The line.
+        text: Words,
+        /// Why it is not spoken, if it was to be.
+        reason: Option<String>,
+    },
+    /// The prompt was spoken to its last sample.
+    #[serde(rename = "prompt.spoken")]
+    PromptSpoken {
+        /// Which.
+        prompt: PromptId,
+        /// By which clip.
+        clip: ClipId,
+    },
+    /// A recording began.
+    #[serde(rename = "recording.started")]
+    RecordingStarted {},
+    /// A recording is complete.
+    #[serde(rename = "recording.ended")]
+    RecordingEnded {
+        /// Why it ended.
+        reason: String,
+    },
+}
+
+impl What {
+    /// The event's type without `sotto.`, as DESIGN §6 lists it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            What::CallPending { .. } => "call.pending",
+            What::CallAnswered {} => "call.answered",
+            What::CallConnected {} => "call.connected",
+            What::CallEnded { .. } => "call.ended",
+            What::LegJoined { .. } => "leg.joined",
+            What::LegLeft { .. } => "leg.left",
+            What::LegChanged { .. } => "leg.changed",
+            What::ModeChanged { .. } => "mode.changed",
+            What::ClipStarted { .. } => "clip.started",
+            What::ClipEnded { .. } => "clip.ended",
+            What::ClipCut { .. } => "clip.cut",
+            What::SpeechEdge { .. } => "speech.edge",
+            What::SpeechFinal { .. } => "speech.final",
+            What::SpeechGap { .. } => "speech.gap",
+            What::MomentDetected { .. } => "moment.detected",
+            What::PromptOffered { .. } => "prompt.offered",
+            What::PromptSuppressed { .. } => "prompt.suppressed",
+            What::PromptShown { .. } => "prompt.shown",
+            What::PromptSpoken { .. } => "prompt.spoken",
+            What::RecordingStarted {} => "recording.started",
+            What::RecordingEnded { .. } => "recording.ended",
+        }
+    }
+}
+
+/// `call:epoch:seq`: where an event stands in its call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EventId {
+    /// Of which call.
+    pub call: CallId,
+    /// Counts the recoveries of that call; sequence numbers start anew in each.
+    pub epoch: u32,
+    /// From 1, without gaps.
+    pub seq: u64,
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.call, self.epoch, self.seq)
+    }
+}
+impl FromStr for EventId {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        let wrong = || format!("{s:?} is not an event id (call:epoch:seq)");
+        let mut parts = s.splitn(3, ':');
+        let mut next = || parts.next().ok_or_else(wrong);
+        Ok(EventId {
+            call: next()?.parse().map_err(|_| wrong())?,
+            epoch: next()?.parse().map_err(|_| wrong())?,
+            seq: next()?.parse().map_err(|_| wrong())?,
+        })
+    }
+}
+
+/// An event with its place in the journal.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recorded {
+    /// Whose.
+    pub tenant: Tenant,
+    /// Its number.
+    pub id: EventId,
+    /// Wall clock, milliseconds since 1970 UTC, stamped by the journal.
+    pub wall_ms: i64,
+    /// What happened.
+    pub event: Event,
+}

@@ -1,0 +1,153 @@
+//! The calls of this node, for everyone who acts on them from outside: the API today, the keypad later.
+
+use crate::call::{Ack, Audience, CallView, ClipSpec, Command, Refusal, Speaker};
+use crate::event::{Actor, Address, Mode, Role};
+use crate::id::{CallId, ClipId, LegId};
+use crate::io::conversation::Conversations;
+use crate::io::sip::registry::{Entry, Registry};
+use crate::io::tts::Synthesiser;
+use std::collections::BTreeMap;
+
+/// Who a spoken text is for, in the API's words.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum SayTo {
+    /// Those the coach's mode reaches.
+    #[default]
+    Mode,
+    /// Every leg of these roles or ids.
+    Legs(Vec<LegId>),
+    /// Every customer leg.
+    Customer,
+    /// Every agent leg.
+    Agent,
+}
+
+/// A call with its name.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct NamedCall {
+    /// Which.
+    pub id: CallId,
+    /// Who calls.
+    pub caller: Address,
+    /// What they dialled.
+    pub called: Address,
+    /// When it began, milliseconds since 1970 UTC.
+    pub began_ms: i64,
+    /// As it is.
+    #[serde(flatten)]
+    pub view: CallView,
+}
+
+/// Why an action on a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// No such call here, or it is over.
+    #[error("there is no call {0} (any more)")]
+    NoSuchCall(CallId),
+    /// The call refuses.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// There is no voice.
+    #[error(transparent)]
+    NoVoice(#[from] crate::io::tts::SynthesisError),
+}
+
+/// The calls of this node.
+#[derive(Clone)]
+pub struct Calls {
+    registry: Registry,
+    synthesiser: Synthesiser,
+    conversations: Option<Conversations>,
+}
+
+impl Calls {
+    /// Acts on what `registry` holds, with the voice of `synthesiser`; `conversations` where there are ears.
+    pub fn new(registry: Registry, synthesiser: Synthesiser, conversations: Option<Conversations>) -> Self {
+        Calls { registry, synthesiser, conversations }
+    }
+
+    /// Every call that has not ended.
+    pub async fn list(&self) -> Vec<NamedCall> {
+        let mut calls = Vec::new();
+        for (id, entry) in self.registry.list() {
+            // A call that ends between the two questions is not listed.
+            if let Ok(call) = describe(id, entry).await {
+                calls.push(call);
+            }
+        }
+        calls
+    }
+
+    /// One call.
+    pub async fn get(&self, call: CallId) -> Result<NamedCall, CallError> {
+        describe(call, self.entry(call)?).await
+    }
+
+    /// Change the coach's mode. Answers the mode and from which outgoing RTP timestamp it holds on each leg.
+    pub async fn set_mode(&self, call: CallId, mode: Mode) -> Result<(Mode, BTreeMap<LegId, u32>), CallError> {
+        let command = Command::SetMode { speaker: Speaker::Coach, mode, by: Actor::Person };
+        match self.command(call, command).await? {
+            Ack::Mode { mode, effective } => Ok((mode, effective)),
+            Ack::Done | Ack::Leg(_) | Ack::Clip(_) | Ack::View(_) => Ok((mode, BTreeMap::new())),
+        }
+    }
+
+    /// Say something. Answers when the clip was accepted; `clip.ended` tells when its last sample was sent.
+    pub async fn say(&self, call: CallId, text: &str, voice: Option<&str>, to: SayTo) -> Result<ClipId, CallError> {
+        let view = self.get(call).await?.view;
+        let audience = audience(&view, to)?;
+        let pcm = self.synthesiser.speak(text, voice).await?;
+        let clip = ClipSpec { pcm, audience, looped: false, text: Some(text.into()) };
+        match self.command(call, Command::Play(clip)).await? {
+            Ack::Clip(clip) => Ok(clip),
+            Ack::Done | Ack::Leg(_) | Ack::Mode { .. } | Ack::View(_) => Err(Refusal::Ended.into()),
+        }
+    }
+
+    /// Take the coach away; the people go on.
+    pub async fn close(&self, call: CallId) -> Result<(), CallError> {
+        self.command(call, Command::Close).await?;
+        if let Some(conversations) = &self.conversations {
+            conversations.close(call);
+        }
+        Ok(())
+    }
+
+    /// Hang up everyone.
+    pub async fn hangup(&self, call: CallId) -> Result<(), CallError> {
+        self.entry(call)?.handle.hangup("hung up through the API");
+        Ok(())
+    }
+
+    fn entry(&self, call: CallId) -> Result<Entry, CallError> {
+        self.registry.get(call).ok_or(CallError::NoSuchCall(call))
+    }
+
+    async fn command(&self, call: CallId, command: Command) -> Result<Ack, CallError> {
+        match self.entry(call)?.shard.command(call, command).await {
+            Err(Refusal::Ended) => Err(CallError::NoSuchCall(call)),
+            other => Ok(other?),
+        }
+    }
+}
+
+async fn describe(id: CallId, entry: Entry) -> Result<NamedCall, CallError> {
+    match entry.shard.command(id, Command::Describe).await {
+        Ok(Ack::View(view)) => {
+            Ok(NamedCall { id, caller: entry.caller, called: entry.called, began_ms: entry.began_ms, view })
+        }
+        Ok(_) | Err(_) => Err(CallError::NoSuchCall(id)),
+    }
+}
+
+/// The API's words as the call's.
+fn audience(view: &CallView, to: SayTo) -> Result<Audience, Refusal> {
+    let of_role = |role: Role| view.legs.iter().filter(|l| l.role == role).map(|l| l.id).collect::<Vec<_>>();
+    let legs = match to {
+        SayTo::Mode => return Ok(Audience::Mode),
+        SayTo::Legs(legs) => legs,
+        SayTo::Customer => of_role(Role::Customer),
+        SayTo::Agent => of_role(Role::Agent),
+    };
+    if legs.is_empty() { Err(Refusal::NobodyListens) } else { Ok(Audience::Legs(legs)) }
+}

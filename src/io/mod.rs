@@ -1,0 +1,15 @@
+//! The shell: everything with a socket, a thread, a process, a file or a clock.
+
+pub mod calls;
+pub mod clock;
+pub mod conversation;
+pub mod journal;
+pub mod metrics;
+pub mod recorder;
+pub mod rtp;
+pub mod shard;
+pub mod sip;
+pub mod sqlite;
+pub mod stt;
+pub mod tts;
+pub mod web;

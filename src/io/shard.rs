@@ -1,0 +1,100 @@
+//! A media thread: owns calls and their sockets outright, driven by packets, commands and the calls' own timers.
+//!
+//! ```text
+//! datagram ─► Call::packet ─┐                 ┌─► socket
+//! order    ─► Call::command ┼─► poll ─► Output┼─► ears (conversations), recorder
+//! timer    ─► Call::tick ───┘                 └─► events (journal, conversations)
+//! ```
+//!
+//! A panic inside one call is caught here: what is left of it goes on relaying (DESIGN §2.5). Nothing on this thread
+//! waits for anything but packets, orders and time.
+
+mod thread;
+
+use crate::call::{Ack, CallOptions, Command, LegSpec, Refusal};
+use crate::id::{CallId, LegId};
+use crate::io::conversation::Conversations;
+use crate::io::journal::Journal;
+use crate::io::metrics::Metrics;
+use crate::io::recorder::Recorder;
+use crate::io::rtp::LegSockets;
+use std::io;
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+
+/// Orders that wait for the shard. When full, whoever orders waits (they are all async tasks): the shard never does.
+const ORDERS: usize = 1024;
+
+/// Where a shard's outputs go. None of these blocks.
+#[derive(Clone)]
+pub struct Sinks {
+    /// Every event.
+    pub journal: Journal,
+    /// Ears, and events for the coach; none where there is no recogniser and no coach.
+    pub conversations: Option<Conversations>,
+    /// Recorded frames.
+    pub recorder: Recorder,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+}
+
+/// The way to a shard. Every method waits for the shard's answer; none blocks it.
+#[derive(Clone)]
+pub struct Shard {
+    orders: mpsc::Sender<Order>,
+    waker: Arc<mio::Waker>,
+}
+
+type Reply = oneshot::Sender<Result<Ack, Refusal>>;
+
+/// What a shard is told.
+enum Order {
+    Open { call: CallId, options: CallOptions, reply: Reply },
+    AddLeg { call: CallId, spec: LegSpec, sockets: LegSockets, reply: Reply },
+    Do { call: CallId, command: Command, reply: Reply },
+    Stop { reply: Reply },
+}
+
+impl Shard {
+    /// Starts a media thread. It ends at `stop`.
+    pub fn start(number: usize, sinks: Sinks) -> io::Result<Shard> {
+        let poll = mio::Poll::new()?;
+        let waker = Arc::new(mio::Waker::new(poll.registry(), thread::WAKE)?);
+        let (orders, inbox) = mpsc::channel(ORDERS);
+        std::thread::Builder::new()
+            .name(format!("media-{number}"))
+            .spawn(move || thread::Thread::new(poll, inbox, sinks).run())?;
+        Ok(Shard { orders, waker })
+    }
+
+    /// A call begins: `call.pending`.
+    pub async fn open(&self, call: CallId, options: CallOptions) -> Result<(), Refusal> {
+        self.order(|reply| Order::Open { call, options, reply }).await.map(|_| ())
+    }
+
+    /// A leg joins with its sockets, which close when it is removed or the call ends.
+    pub async fn add_leg(&self, call: CallId, spec: LegSpec, sockets: LegSockets) -> Result<LegId, Refusal> {
+        match self.order(|reply| Order::AddLeg { call, spec, sockets, reply }).await? {
+            Ack::Leg(leg) => Ok(leg),
+            Ack::Done | Ack::Clip(_) | Ack::Mode { .. } | Ack::View(_) => Err(Refusal::Ended),
+        }
+    }
+
+    /// Any other command. `Refusal::Ended` where there is no such call (any more).
+    pub async fn command(&self, call: CallId, command: Command) -> Result<Ack, Refusal> {
+        self.order(|reply| Order::Do { call, command, reply }).await
+    }
+
+    /// Ends the thread and every call on it.
+    pub async fn stop(&self) {
+        let _ = self.order(|reply| Order::Stop { reply }).await;
+    }
+
+    async fn order(&self, order: impl FnOnce(Reply) -> Order) -> Result<Ack, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        self.orders.send(order(reply)).await.map_err(|_| Refusal::Ended)?;
+        // An eventfd write: fails only if the shard is gone, and then the answer says so.
+        let _ = self.waker.wake();
+        answer.await.unwrap_or(Err(Refusal::Ended))
+    }
+}

@@ -1,0 +1,171 @@
+//! Who may call what: an INVITE becomes a caller, a route and an offer, or a refusal that says why.
+
+use crate::call::sdp::Description;
+use crate::config::{Route, Step};
+use crate::event::Address;
+use crate::io::sip::fault::Fault;
+use crate::io::sip::switchboard::Switchboard;
+use regex::Regex;
+use rsipstack::sip::headers::ToTypedHeader;
+use rsipstack::sip::prelude::HeadersExt;
+use rsipstack::sip::{Header, Request};
+use std::net::SocketAddr;
+
+/// An INVITE that was let in.
+#[derive(Debug)]
+pub struct Admitted {
+    /// What to do with it.
+    pub route: Route,
+    /// The groups of the route's `called`, `$1` first.
+    pub groups: Vec<String>,
+    /// Who calls.
+    pub caller: Address,
+    /// Their name, where they give one.
+    pub display_name: Option<String>,
+    /// What they dialled.
+    pub called: Address,
+    /// Where the INVITE came from.
+    pub source: SocketAddr,
+    /// What media they offer; none: they want our offer (RFC 3261 §13.2.1).
+    pub offer: Option<Description>,
+    /// How many more hops the call may take (RFC 3261 §8.1.1.6).
+    pub max_forwards: u8,
+}
+
+/// Decides about an INVITE from `source`.
+pub fn admit(board: &Switchboard, request: &Request, source: SocketAddr) -> Result<Admitted, Fault> {
+    let trunk = board.trunk(source.ip()).ok_or_else(|| Fault::new(403, "this address is no configured trunk"))?;
+    let from = request.from_header().and_then(|f| f.clone().typed()).map_err(|_| Fault::bad("From cannot be read"))?;
+    let called = request.uri.user().unwrap_or_default();
+    let caller = from.uri.user().unwrap_or_default();
+    if !trunk.may_call.iter().any(|pattern| is_whole(pattern, called)) {
+        return Err(Fault::new(403, "this trunk may not call this number"));
+    }
+    let (route, groups) = find(&board.config.routes, called, caller, &trunk.name)
+        .ok_or_else(|| Fault::new(404, "no route for this number"))?;
+    let max_forwards = request.max_forwards_header().ok().and_then(|m| m.value().trim().parse().ok()).unwrap_or(70u8);
+    if max_forwards == 0 && route.steps.iter().any(|s| matches!(s, Step::Connect { .. })) {
+        return Err(Fault::new(483, "the call went through too many hops"));
+    }
+    Ok(Admitted {
+        route: route.clone(),
+        groups,
+        caller: caller.into(),
+        display_name: from.display_name.clone(),
+        called: called.into(),
+        source,
+        offer: offer(request)?,
+        max_forwards,
+    })
+}
+
+/// The session description of a request; none if it has no body.
+pub fn offer(request: &Request) -> Result<Option<Description>, Fault> {
+    if request.body.is_empty() {
+        return Ok(None);
+    }
+    let kind = request.headers.iter().find_map(|h| match h {
+        Header::ContentType(kind) => Some(kind.value().to_owned()),
+        _ => None,
+    });
+    let plain = kind.as_deref().map(|k| k.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+    match plain.as_deref() {
+        Some("application/sdp") => {}
+        Some(_) => {
+            return Err(Fault::new(415, "only application/sdp is understood").with("Accept", "application/sdp"));
+        }
+        None => return Err(Fault::bad("there is a body but no Content-Type")),
+    }
+    let coded = request
+        .headers
+        .iter()
+        .any(|h| matches!(h, Header::ContentEncoding(e) if !e.value().trim().eq_ignore_ascii_case("identity")));
+    if coded {
+        return Err(Fault::new(415, "bodies must not be compressed").with("Accept-Encoding", "identity"));
+    }
+    Ok(Some(Description::read(&request.body)?))
+}
+
+/// The first route that matches, with the groups of its `called`.
+fn find<'a>(routes: &'a [Route], called: &str, caller: &str, trunk: &str) -> Option<(&'a Route, Vec<String>)> {
+    routes.iter().find_map(|route| {
+        let by_trunk = route.trunk.as_deref().is_none_or(|t| t == trunk);
+        let by_caller = route.caller.as_ref().is_none_or(|p| p.is_match(caller));
+        let groups = match &route.called {
+            None => Vec::new(),
+            Some(pattern) => groups(pattern, called)?,
+        };
+        (by_trunk && by_caller).then_some((route, groups))
+    })
+}
+
+fn groups(pattern: &Regex, called: &str) -> Option<Vec<String>> {
+    let found = pattern.captures(called)?;
+    Some(found.iter().skip(1).map(|g| g.map_or_else(String::new, |m| m.as_str().to_owned())).collect())
+}
+
+fn is_whole(pattern: &Regex, text: &str) -> bool {
+    pattern.find(text).is_some_and(|found| found.range() == (0..text.len()))
+}
+
+/// `$1` … `$9` in `text` become the groups, each passed through `write`; a group that is not there becomes nothing.
+pub fn expand(text: &str, groups: &[String], write: impl Fn(&str) -> String) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        let digit = chars.peek().and_then(|d| d.to_digit(10)).filter(|d| c == '$' && *d > 0);
+        match digit {
+            None => out.push(c),
+            Some(number) => {
+                chars.next();
+                let group = (number as usize).checked_sub(1).and_then(|i| groups.get(i));
+                out.push_str(&group.map_or_else(String::new, |g| write(g)));
+            }
+        }
+    }
+    out
+}
+
+/// A group as part of a SIP URI: what a caller dialled must not name another host (RFC 3261 §25.1 `user`).
+pub fn in_uri(group: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.!~*'()+".contains(&b);
+    group.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(called: Option<&str>, caller: Option<&str>, trunk: Option<&str>) -> Route {
+        let regex = |p: &str| Regex::new(p).unwrap();
+        Route {
+            at: "test:1".into(),
+            called: called.map(regex),
+            caller: caller.map(regex),
+            trunk: trunk.map(Into::into),
+            caller_is_agent: false,
+            steps: vec![Step::Answer],
+        }
+    }
+
+    #[test]
+    fn the_first_route_that_matches_wins() {
+        let routes = [
+            route(Some("^1$"), None, Some("other")),
+            route(Some(r"^call-(\d)(\d)?$"), Some("^5"), None),
+            route(Some("^call-"), None, None),
+        ];
+        let (found, groups) = find(&routes, "call-7", "55", "lab").unwrap();
+        assert!(std::ptr::eq(found, &routes[1]));
+        assert_eq!(groups, ["7", ""]);
+        assert!(std::ptr::eq(find(&routes, "call-7", "66", "lab").unwrap().0, &routes[2]));
+        assert!(find(&routes, "1", "5", "lab").is_none());
+    }
+
+    #[test]
+    fn a_dialled_number_cannot_smuggle_a_host() {
+        let groups = ["7@evil.example;x".to_owned()];
+        assert_eq!(expand("sip:call-$1@127.0.0.1", &groups, in_uri), "sip:call-7%40evil.example%3Bx@127.0.0.1");
+        assert_eq!(expand("$1$2 costs $0, $", &["a".into()], str::to_owned), "a costs $0, $");
+    }
+}

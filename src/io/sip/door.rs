@@ -1,0 +1,296 @@
+//! The UDP socket of the SIP stack, and the guard at it.
+//!
+//! In come datagrams; what is sound, from somebody we know, and for a dialog we have, goes on to the stack. Everything
+//! else is answered here without keeping anything (RFC 3261 §8.2.7), so that no stranger and no flood can make us
+//! remember it.
+
+use crate::io::sip::fault::Fault;
+use crate::io::sip::message::{self, Head, Read, parameter, split_list};
+use crate::io::sip::switchboard::Switchboard;
+use async_trait::async_trait;
+use rsipstack::sip::prelude::{HeadersExt, ToTypedHeader};
+use rsipstack::sip::{Method, SipMessage};
+use rsipstack::transaction::endpoint::EndpointInner;
+use rsipstack::transaction::key::{TransactionKey, TransactionRole};
+use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{OnceLock, Weak};
+use tokio::net::UdpSocket;
+use tokio::sync::Mutex;
+
+/// The methods we serve.
+pub const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE";
+/// What the stack reads of a datagram; it cuts longer ones without a word.
+const STACK_LIMIT: usize = 8192;
+/// When a caller may try again while we are full (RFC 3261 §20.33).
+const RETRY_AFTER: &str = "5";
+
+/// The socket.
+pub struct Door {
+    socket: UdpSocket,
+    buffer: Mutex<Vec<u8>>,
+    board: Weak<Switchboard>,
+    endpoint: OnceLock<Weak<EndpointInner>>,
+    /// Makes our To tags: the same for every retransmission of a request, unguessable for everyone else.
+    tags: RandomState,
+}
+
+/// What becomes of a datagram.
+enum Verdict {
+    Pass,
+    Drop,
+    Answer(Head, Fault),
+}
+
+impl Door {
+    /// Guards `socket`.
+    pub fn new(socket: UdpSocket, board: Weak<Switchboard>) -> Self {
+        let buffer = Mutex::new(vec![0; 65_536]);
+        Door { socket, buffer, board, endpoint: OnceLock::new(), tags: RandomState::new() }
+    }
+
+    /// Names the stack whose transactions count.
+    pub fn attach(&self, endpoint: Weak<EndpointInner>) {
+        let _ = self.endpoint.set(endpoint);
+    }
+
+    fn judge(&self, datagram: &[u8], from: SocketAddr) -> Verdict {
+        if datagram.iter().all(u8::is_ascii_whitespace) {
+            return Verdict::Pass; // a keep-alive (RFC 5626 §3.5.1)
+        }
+        match message::read(datagram) {
+            Read::Noise => Verdict::Drop,
+            Read::Response if datagram.len() > STACK_LIMIT => Verdict::Drop,
+            Read::Response => Verdict::Pass,
+            Read::Faulty(head, fault) => Verdict::Answer(head, fault),
+            Read::Request(head) => match self.admit(&head, datagram, from) {
+                Ok(()) => Verdict::Pass,
+                Err(_) if head.method == "ACK" => Verdict::Drop,
+                Err(fault) => Verdict::Answer(head, fault),
+            },
+        }
+    }
+
+    fn admit(&self, head: &Head, datagram: &[u8], from: SocketAddr) -> Result<(), Fault> {
+        let Some(board) = self.board.upgrade() else {
+            return Err(Fault::new(503, "shutting down").with("Retry-After", RETRY_AFTER));
+        };
+        self.known_party(&board, head, from)?;
+        known(head)?;
+        if datagram.len() > STACK_LIMIT {
+            return Err(Fault::new(513, format!("a message may have {STACK_LIMIT} bytes here")));
+        }
+        let key = understood(head, datagram)?;
+        served(head)?;
+        match head.method.as_str() {
+            "CANCEL" if !self.in_progress(&key) => Err(gone()),
+            "INVITE" if head.to_tag().is_none() && !self.in_progress(&key) => self.room(&board),
+            _ => Ok(()),
+        }
+    }
+
+    /// Within a dialog its tags are the pass; outside of one the source address must belong to a trunk.
+    fn known_party(&self, board: &Switchboard, head: &Head, from: SocketAddr) -> Result<(), Fault> {
+        // These are matched to a transaction by their branch.
+        if head.method == "ACK" || head.method == "CANCEL" {
+            return Ok(());
+        }
+        if let Some(tag) = head.to_tag() {
+            let call_id = head.first("call-id").unwrap_or_default();
+            return board.line(call_id, tag).map(drop).ok_or_else(gone);
+        }
+        if board.trunk(from.ip()).is_none() {
+            return Err(Fault::new(403, "this address is no configured trunk"));
+        }
+        match head.method.as_str() {
+            "BYE" | "INFO" | "UPDATE" => Err(gone()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the stack has a transaction for this already: a repetition, or a CANCEL of it.
+    fn in_progress(&self, key: &TransactionKey) -> bool {
+        let endpoint = self.endpoint.get().and_then(Weak::upgrade);
+        endpoint.is_some_and(|e| e.transactions.contains_key(key) || e.finished_transactions.contains_key(key))
+    }
+
+    /// Whether there is room for another call.
+    fn room(&self, board: &Switchboard) -> Result<(), Fault> {
+        let endpoint = self.endpoint.get().and_then(Weak::upgrade);
+        let transactions = endpoint.map_or(0, |e| e.transactions.len() + e.finished_transactions.len());
+        board.room(transactions).map_err(|why| Fault::new(503, why).with("Retry-After", RETRY_AFTER))
+    }
+
+    async fn answer(&self, head: &Head, fault: &Fault, from: SocketAddr) {
+        let identity = (head.first("call-id"), head.first("from"), head.first("via"));
+        let tag = format!("{:016x}", self.tags.hash_one(identity));
+        let (bytes, to) = response(head, fault, &tag, from);
+        // A datagram that cannot be sent is a datagram lost: the peer asks again.
+        let _ = self.socket.send_to(&bytes, to).await;
+    }
+}
+
+#[async_trait]
+impl rsipstack::platform::net::UdpSocket for Door {
+    async fn recv_from(&self, buf: &mut [u8]) -> rsipstack::Result<(usize, SocketAddr)> {
+        let mut buffer = self.buffer.lock().await;
+        loop {
+            let (len, from) = self.socket.recv_from(&mut buffer).await?;
+            let datagram = buffer.get(..len).unwrap_or_default();
+            match self.judge(datagram, from) {
+                Verdict::Drop => {}
+                Verdict::Answer(head, fault) => self.answer(&head, &fault, from).await,
+                Verdict::Pass => {
+                    if let Some(place) = buf.get_mut(..len) {
+                        place.copy_from_slice(datagram);
+                        return Ok((len, from));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn send_to(&self, buf: &[u8], addr: SocketAddr) -> rsipstack::Result<usize> {
+        Ok(self.socket.send_to(buf, addr).await?)
+    }
+
+    fn local_addr(&self) -> rsipstack::Result<SocketAddr> {
+        Ok(self.socket.local_addr()?)
+    }
+}
+
+fn gone() -> Fault {
+    Fault::new(481, "there is no such call here (any more)")
+}
+
+/// Whether method and scheme are known at all; the stack drops others in silence.
+fn known(head: &Head) -> Result<(), Fault> {
+    let method = head.method.as_str();
+    if !method.parse::<Method>().is_ok_and(|m| m.to_string() == method) {
+        return Err(Fault::new(501, format!("{method} is not known here")).with("Allow", ALLOW));
+    }
+    if !head.uri.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("sip:")) {
+        return Err(Fault::new(416, "only sip: addresses are served here"));
+    }
+    Ok(())
+}
+
+/// Whether we serve what is asked for. OPTIONS outside of a dialog ends here, with its answer.
+fn served(head: &Head) -> Result<(), Fault> {
+    let method = head.method.as_str();
+    if !ALLOW.split(", ").any(|m| m == method) {
+        return Err(Fault::new(405, format!("{method} is not served here")).with("Allow", ALLOW));
+    }
+    let unsupported: Vec<_> = head.tags("require").collect();
+    if !unsupported.is_empty() && method != "ACK" && method != "CANCEL" {
+        return Err(Fault::new(420, "these extensions are not supported").with("Unsupported", unsupported.join(", ")));
+    }
+    if method == "OPTIONS" && head.to_tag().is_none() {
+        return Err(Fault::new(200, "OK").with("Allow", ALLOW).with("Accept", "application/sdp"));
+    }
+    Ok(())
+}
+
+/// Whether the stack below can work with it; it drops in silence what it cannot read.
+fn understood(head: &Head, datagram: &[u8]) -> Result<TransactionKey, Fault> {
+    let unread = |what: &str| Fault::bad(format!("{what} cannot be read"));
+    let Ok(SipMessage::Request(request)) = SipMessage::try_from(datagram) else {
+        return Err(unread("the message"));
+    };
+    request.top_via_header().and_then(|v| v.typed()).map_err(|_| unread("Via"))?;
+    request.from_header().and_then(|f| f.clone().typed()).map_err(|_| unread("From"))?;
+    request.to_header().and_then(|t| t.clone().typed()).map_err(|_| unread("To"))?;
+    request.typed_contact_headers().map_err(|_| unread("Contact"))?;
+    if head.all("record-route").flat_map(split_list).any(|r| !r.starts_with('<')) {
+        return Err(unread("Record-Route"));
+    }
+    TransactionKey::from_request(&request, TransactionRole::Server).map_err(|_| unread("the message"))
+}
+
+/// The answer, and where it goes (RFC 3261 §18.2.2, RFC 3581 §4).
+fn response(head: &Head, fault: &Fault, tag: &str, from: SocketAddr) -> (Vec<u8>, SocketAddr) {
+    let mut text = format!("SIP/2.0 {} {}\r\n", fault.status, fault.reason);
+    let mut to = from;
+    let mut line = |name: &str, value: &str| {
+        text.push_str(name);
+        text.push_str(": ");
+        text.extend(value.chars().map(|c| if c.is_control() { ' ' } else { c }));
+        text.push_str("\r\n");
+    };
+    for (i, via) in head.all("via").enumerate() {
+        if i == 0 {
+            let (stamped, port) = stamp(via, from);
+            to.set_port(port);
+            line("Via", &stamped);
+        } else {
+            line("Via", via);
+        }
+    }
+    for (long, name) in [("from", "From"), ("to", "To"), ("call-id", "Call-ID"), ("cseq", "CSeq")] {
+        match head.first(long) {
+            Some(value) if long == "to" && head.to_tag().is_none() => line(name, &format!("{value};tag={tag}")),
+            Some(value) => line(name, value),
+            None => {}
+        }
+    }
+    for (name, value) in &fault.headers {
+        line(name, value);
+    }
+    line("Server", crate::io::sip::USER_AGENT);
+    line("Content-Length", "0");
+    text.push_str("\r\n");
+    (text.into_bytes(), to)
+}
+
+/// The topmost Via with the address it came from, and the port the answer goes to.
+fn stamp(via: &str, from: SocketAddr) -> (String, u16) {
+    let elements = split_list(via);
+    let (first, rest) = elements.split_first().map_or((via, &[][..]), |(f, r)| (*f, r));
+    let ip = match from.ip() {
+        IpAddr::V6(ip) => ip.to_canonical(),
+        v4 => v4,
+    };
+    let mut stamped: Vec<String> =
+        first.split(';').map(str::trim).filter(|p| !is(p, "received") && !is(p, "rport")).map(Into::into).collect();
+    stamped.push(format!("received={ip}"));
+    let port = match parameter(first, "rport") {
+        Some(_) => {
+            stamped.push(format!("rport={}", from.port()));
+            from.port()
+        }
+        None => sent_by_port(first),
+    };
+    let mut whole = stamped.join(";");
+    for element in rest {
+        whole = format!("{whole}, {element}");
+    }
+    (whole, port)
+}
+
+fn is(part: &str, name: &str) -> bool {
+    part.split('=').next().is_some_and(|key| key.trim().eq_ignore_ascii_case(name))
+}
+
+/// The port after the host of a Via, which may be an IPv6 reference.
+fn sent_by_port(via: &str) -> u16 {
+    let sent = via.split(';').next().unwrap_or_default().trim();
+    let host = sent.rsplit([' ', '\t']).next().unwrap_or_default();
+    let after = host.rsplit(']').next().unwrap_or_default();
+    after.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or(5060)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_go_where_the_via_says() {
+        let from: SocketAddr = "192.0.2.7:4711".parse().unwrap();
+        assert_eq!(
+            stamp("SIP/2.0/UDP pc.example:5066;branch=z9hG4bK1;rport", from),
+            ("SIP/2.0/UDP pc.example:5066;branch=z9hG4bK1;received=192.0.2.7;rport=4711".into(), 4711)
+        );
+        assert_eq!(stamp("SIP/2.0/UDP [::1]:5066;branch=z, SIP/2.0/TCP b", from).1, 5066);
+        assert_eq!(stamp("SIP/2.0/UDP [2001:db8::9]", from).1, 5060);
+    }
+}

@@ -1,0 +1,199 @@
+//! Requests within a call: BYE, re-INVITE, UPDATE, INFO, OPTIONS.
+//!
+//! The stack's own handling would leave a dialog that was asked OPTIONS, or a re-INVITE whose ACK is outstanding, in a
+//! state in which it neither answers nor hangs up. So each request is answered on its own transaction, here.
+
+use crate::io::sip::admission;
+use crate::io::sip::controller::Message;
+use crate::io::sip::desk::source;
+use crate::io::sip::door::ALLOW;
+use crate::io::sip::fault::Fault;
+use crate::io::sip::line::{Line, Side};
+use crate::io::sip::message;
+use rsipstack::sip::prelude::HeadersExt;
+use rsipstack::sip::typed::Contact;
+use rsipstack::sip::{Header, Method, SipMessage, StatusCode};
+use rsipstack::transaction::{Transaction, TransactionState};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// How long a request that overtook our ACK, or its own, is held.
+const HOLD: Duration = Duration::from_secs(2);
+/// How long the controller may take over an offer; the media shard answers in milliseconds.
+const DECISION: Duration = Duration::from_secs(5);
+
+/// Serves one request.
+pub async fn serve(line: Arc<Line>, mut transaction: Transaction) {
+    if let Err(fault) = in_turn(&line, &transaction).await {
+        return answer(&mut transaction, &line, Err(fault)).await;
+    }
+    match transaction.original.method {
+        Method::Bye => bye(&line, &mut transaction).await,
+        Method::Invite => reinvite(&line, &mut transaction).await,
+        Method::Update => update(&line, &mut transaction).await,
+        Method::Info => info(&line, &mut transaction).await,
+        Method::Options => {
+            let capabilities = vec![Header::Allow(ALLOW.into()), Header::Accept("application/sdp".into())];
+            send(&mut transaction, StatusCode::OK, capabilities, None).await;
+        }
+        Method::Ack => {}
+        _ => answer(&mut transaction, &line, Err(not_served(ALLOW))).await,
+    }
+}
+
+fn not_served(allow: &str) -> Fault {
+    Fault::new(405, "this is not served within a call").with("Allow", allow)
+}
+
+/// Right peer, right order, and not before the dialog stands.
+async fn in_turn(line: &Line, transaction: &Transaction) -> Result<(), Fault> {
+    let request = &transaction.original;
+    let tag = request.from_header().ok().and_then(|f| message::parameter(f.value(), "tag"));
+    if !line.is_peer(tag.unwrap_or_default()) {
+        return Err(Fault::new(481, "there is no such call here (any more)"));
+    }
+    let cseq = request.cseq_header().and_then(|c| c.seq()).unwrap_or(0);
+    if request.method == Method::Ack {
+        return Ok(());
+    }
+    if !line.in_order(cseq) {
+        return Err(Fault::new(500, "CSeq is lower than that of an earlier request"));
+    }
+    if request.method == Method::Bye {
+        return Ok(());
+    }
+    let stands = tokio::time::timeout(HOLD, line.established()).await;
+    stands.map_err(|_| Fault::new(500, "the call is not answered yet").with("Retry-After", "2"))
+}
+
+async fn bye(line: &Arc<Line>, transaction: &mut Transaction) {
+    let settled = line.side == Side::Caller || line.dialog.state().is_confirmed();
+    if settled {
+        if let Err(error) = line.dialog.clone().handle(transaction).await {
+            tracing::warn!(%error, "a BYE could not be answered");
+        }
+    } else {
+        send(transaction, StatusCode::OK, Vec::new(), None).await;
+    }
+    line.hung_up();
+    let reason = match line.side {
+        Side::Caller => "caller hung up",
+        Side::Called => "called party hung up",
+    };
+    let _ = line.mailbox.send(Message::Gone { reason }).await;
+}
+
+/// Asks the controller for an answer to the offer in a request, or for an offer of ours where it has none.
+async fn decide(line: &Line, transaction: &Transaction) -> Result<Vec<u8>, Fault> {
+    let offer = admission::offer(&transaction.original)?;
+    let (reply, decided) = oneshot::channel();
+    let ask = async {
+        line.mailbox.send(Message::Offer { side: line.side, offer, reply }).await.ok()?;
+        decided.await.ok()
+    };
+    match tokio::time::timeout(DECISION, ask).await {
+        Ok(Some(decision)) => decision,
+        Ok(None) => Err(Fault::new(481, "the call is over")),
+        Err(_) => Err(Fault::new(500, "no decision in time").with("Retry-After", "2")),
+    }
+}
+
+async fn reinvite(line: &Arc<Line>, transaction: &mut Transaction) {
+    let Ok(_turn) = line.renegotiating.try_lock() else {
+        let busy = Fault::new(500, "another offer is being answered").with("Retry-After", "1");
+        return answer(transaction, line, Err(busy)).await;
+    };
+    let _ = transaction.send_trying().await;
+    let offered = !transaction.original.body.is_empty();
+    let decision = decide(line, transaction).await;
+    let accepted = decision.is_ok();
+    answer(transaction, line, decision).await;
+    if !accepted {
+        return;
+    }
+    line.refreshed(&transaction.original);
+    let Some(ack) = acknowledged(transaction).await else {
+        if transaction.state == TransactionState::Terminated {
+            // RFC 3261 §14.2: without an ACK the session is over.
+            let reason = "a re-INVITE was never acknowledged";
+            let _ = line.mailbox.send(Message::Gone { reason }).await;
+            line.bye().await;
+        }
+        return;
+    };
+    if !offered {
+        let _ = line.mailbox.send(Message::Answered { side: line.side, answer: ack }).await;
+    }
+}
+
+/// The body of the ACK. The stack repeats the 2xx until it comes or 64 × T1 have passed.
+async fn acknowledged(transaction: &mut Transaction) -> Option<Vec<u8>> {
+    while let Some(received) = transaction.receive().await {
+        if let SipMessage::Request(request) = received
+            && request.method == Method::Ack
+        {
+            return Some(request.body);
+        }
+    }
+    None
+}
+
+async fn update(line: &Arc<Line>, transaction: &mut Transaction) {
+    if transaction.original.body.is_empty() {
+        // A mere refresh of the Contact or a sign of life (RFC 3311 §5.2).
+        line.refreshed(&transaction.original);
+        return send(transaction, StatusCode::OK, vec![contact(line, transaction)], None).await;
+    }
+    let Ok(_turn) = line.renegotiating.try_lock() else {
+        let busy = Fault::new(500, "another offer is being answered").with("Retry-After", "1");
+        return answer(transaction, line, Err(busy)).await;
+    };
+    let decision = decide(line, transaction).await;
+    if decision.is_ok() {
+        line.refreshed(&transaction.original);
+    }
+    answer(transaction, line, decision).await;
+}
+
+/// Digits by INFO are acknowledged; nothing steers by them yet. Anything else is not understood (RFC 6086 §4.2.2).
+async fn info(line: &Arc<Line>, transaction: &mut Transaction) {
+    let kind = transaction.original.headers.iter().find_map(|h| match h {
+        Header::ContentType(kind) => Some(kind.value().trim().to_ascii_lowercase()),
+        _ => None,
+    });
+    match kind.as_deref() {
+        None | Some("application/dtmf-relay" | "application/dtmf") => {
+            send(transaction, StatusCode::OK, Vec::new(), None).await;
+        }
+        Some(_) => {
+            let fault = Fault::new(415, "only digits are understood").with("Accept", "application/dtmf-relay");
+            answer(transaction, line, Err(fault)).await;
+        }
+    }
+}
+
+fn contact(line: &Line, transaction: &Transaction) -> Header {
+    let peer = source(transaction).map_or(line.office.local.ip(), |from| from.ip());
+    Contact::from(line.office.contact_for(peer)).into()
+}
+
+async fn answer(transaction: &mut Transaction, line: &Line, decision: Result<Vec<u8>, Fault>) {
+    match decision {
+        Ok(body) => {
+            let kind = Header::ContentType("application/sdp".into());
+            let headers = vec![contact(line, transaction), Header::Allow(ALLOW.into()), kind];
+            send(transaction, StatusCode::OK, headers, Some(body)).await;
+        }
+        Err(fault) => send(transaction, fault.status_code(), fault.stack_headers(), None).await,
+    }
+}
+
+async fn send(transaction: &mut Transaction, status: StatusCode, headers: Vec<Header>, body: Option<Vec<u8>>) {
+    if transaction.original.method == Method::Ack {
+        return;
+    }
+    if let Err(error) = transaction.reply_with(status, headers, body).await {
+        tracing::warn!(%error, "an answer could not be sent");
+    }
+}

@@ -1,0 +1,164 @@
+//! SIP: dialogs with the parties of calls, and the routes that say what to do with them.
+//!
+//! ```text
+//! datagrams ─► door (sound? known? room?) ─► stack ─► desk ─┬─ new call ─► admission ─► controller ─► route ─► connect
+//!                │                                          └─ in a call ─► in_dialog ─► controller
+//!                └─► refusals, kept nowhere                                                  │
+//!                                                                  commands to the call's shard
+//! ```
+//!
+//! Media never waits for anything here: a shard is told what the parties agreed on, and acknowledges before they hear
+//! of it.
+
+mod admission;
+mod audio;
+mod connect;
+mod controller;
+mod desk;
+mod door;
+mod endings;
+mod fault;
+mod in_dialog;
+mod line;
+mod message;
+mod office;
+pub mod registry;
+mod route;
+mod switchboard;
+
+pub use office::Timers;
+pub use registry::Registry;
+pub use switchboard::Limits;
+
+use crate::config::Config;
+use crate::id::CallId;
+use crate::io::conversation::Conversations;
+use crate::io::journal::Journal;
+use crate::io::shard::Shard;
+use crate::io::tts::Synthesiser;
+use office::Office;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use switchboard::Switchboard;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// How we name ourselves to peers.
+const USER_AGENT: &str = concat!("sotto/", env!("CARGO_PKG_VERSION"));
+
+/// What the log filter must say about the SIP stack: below `warn` it writes whole messages, with numbers and
+/// credentials, into the log.
+pub const LOG_FILTER: &str = "rsipstack=warn";
+
+/// The rest of the house, as far as a call needs it.
+#[derive(Clone)]
+pub struct Host {
+    /// The media threads, at least one.
+    pub shards: Vec<Shard>,
+    /// Where calls are listened to; none where there is neither recogniser nor coach.
+    pub conversations: Option<Conversations>,
+    /// The voice.
+    pub synthesiser: Synthesiser,
+    /// Tells when clips have ended.
+    pub journal: Journal,
+    /// Where calls are found by others.
+    pub registry: Registry,
+}
+
+impl Host {
+    /// The shard that a call lives on.
+    fn shard_for(&self, call: CallId) -> Shard {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        let mut hasher = DefaultHasher::new();
+        call.hash(&mut hasher);
+        let at = hasher.finish() % self.shards.len().max(1) as u64;
+        self.shards.get(at as usize).or(self.shards.first()).cloned().expect("SipServer::start checked: there is one")
+    }
+}
+
+/// Why the server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address of `[sip] listen` cannot be bound.
+    #[error("[sip] listen: udp://{0} cannot be bound: {1}")]
+    Bind(SocketAddr, io::Error),
+    /// There is nothing to listen on.
+    #[error("[sip] listen names no address")]
+    NoAddress,
+    /// There is no media thread.
+    #[error("[media] shards must be at least 1")]
+    NoShard,
+}
+
+/// The SIP side of the server.
+pub struct SipServer {
+    board: Arc<Switchboard>,
+    stop: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+impl SipServer {
+    /// Binds every address and begins to serve.
+    pub async fn start(config: Arc<Config>, host: Host) -> Result<SipServer, StartError> {
+        SipServer::start_with(config, host, Limits::default(), Timers::default()).await
+    }
+
+    /// The same with other limits and timers.
+    pub async fn start_with(
+        config: Arc<Config>,
+        host: Host,
+        limits: Limits,
+        timers: Timers,
+    ) -> Result<SipServer, StartError> {
+        if host.shards.is_empty() {
+            return Err(StartError::NoShard);
+        }
+        let listen = config.sip.listen.clone();
+        let journal = host.journal.subscribe();
+        let board = Arc::new(Switchboard::new(config, host, limits));
+        let (stop, mut tasks, mut offices) = (CancellationToken::new(), JoinSet::new(), Vec::new());
+        for address in listen {
+            let opened = Office::open(address, &board, timers, &stop.child_token()).await;
+            let (office, endpoint, incoming) = opened.map_err(|e| StartError::Bind(address, e))?;
+            tasks.spawn(desk::run(office.clone(), board.clone(), incoming));
+            tasks.spawn(async move { endpoint.serve().await });
+            offices.push(office);
+        }
+        if offices.is_empty() {
+            return Err(StartError::NoAddress);
+        }
+        board.open(offices);
+        tasks.spawn(board.endings.clone().follow(journal));
+        Ok(SipServer { board, stop, tasks })
+    }
+
+    /// Where it listens, in the order of `[sip] listen`.
+    pub fn local_addresses(&self) -> Vec<SocketAddr> {
+        self.board.offices().iter().map(|o| o.local).collect()
+    }
+
+    /// Calls whose controller is running.
+    pub fn live(&self) -> usize {
+        self.board.live()
+    }
+
+    /// SIP dialogs that the server or the stack below remembers.
+    pub fn dialogs(&self) -> usize {
+        self.board.offices().iter().map(|o| o.dialogs.len()).sum::<usize>().max(self.board.lines())
+    }
+
+    /// Takes no further calls, hangs up everyone, and waits until that is done, for `deadline` at most.
+    pub async fn shutdown(mut self, deadline: Duration) {
+        self.board.close();
+        for (_, entry) in self.board.host.registry.list() {
+            entry.handle.hangup("the server is shutting down");
+        }
+        if tokio::time::timeout(deadline, self.board.idle()).await.is_err() {
+            tracing::warn!(calls = self.live(), "not every party could be told");
+        }
+        self.stop.cancel();
+        self.tasks.shutdown().await;
+    }
+}

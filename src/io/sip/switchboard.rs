@@ -1,0 +1,203 @@
+//! What the parts of the SIP server share: the configuration, the lines that are up, and how many calls there are.
+
+use crate::config::{Config, Trunk};
+use crate::io::sip::Host;
+use crate::io::sip::endings::Endings;
+use crate::io::sip::line::Line;
+use crate::io::sip::office::Office;
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use tokio::sync::Notify;
+
+/// How much the server takes on; above it callers are asked to try again (503).
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Calls at once.
+    pub calls: usize,
+    /// SIP transactions remembered at once, each a few kilobytes; one is kept for half a minute.
+    pub transactions: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { calls: 2_000, transactions: 20_000 }
+    }
+}
+
+/// Names an INVITE whatever way it came (RFC 3261 §8.2.2.2): Call-ID, From tag, CSeq.
+pub type InviteKey = (String, String, u32);
+
+/// Shared by every office, desk and controller.
+pub struct Switchboard {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The rest of the house.
+    pub host: Host,
+    /// Who waits for which clip.
+    pub endings: Endings,
+    limits: Limits,
+    offices: OnceLock<Vec<Arc<Office>>>,
+    /// By Call-ID and our own tag. Bounded by twice the number of calls.
+    lines: Mutex<HashMap<(String, String), Arc<Line>>>,
+    /// Bounded by the number of calls.
+    invites: Mutex<HashSet<InviteKey>>,
+    live: AtomicUsize,
+    idle: Notify,
+    closing: AtomicBool,
+}
+
+impl Switchboard {
+    /// An empty one.
+    pub fn new(config: Arc<Config>, host: Host, limits: Limits) -> Self {
+        Switchboard {
+            config,
+            host,
+            endings: Endings::default(),
+            limits,
+            offices: OnceLock::new(),
+            lines: Mutex::default(),
+            invites: Mutex::default(),
+            live: AtomicUsize::new(0),
+            idle: Notify::new(),
+            closing: AtomicBool::new(false),
+        }
+    }
+
+    /// Names the offices, once.
+    pub fn open(&self, offices: Vec<Arc<Office>>) {
+        let _ = self.offices.set(offices);
+    }
+
+    /// The offices.
+    pub fn offices(&self) -> &[Arc<Office>] {
+        self.offices.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// The trunk an address belongs to.
+    pub fn trunk(&self, source: IpAddr) -> Option<&Trunk> {
+        self.config.trunks.iter().find(|t| t.sources.iter().any(|n| covers(n.address, n.prefix, source)))
+    }
+
+    /// Whether another call can be taken.
+    pub fn room(&self, transactions: usize) -> Result<(), &'static str> {
+        if self.closing.load(Ordering::Relaxed) {
+            return Err("shutting down");
+        }
+        if self.live() >= self.limits.calls || transactions >= self.limits.transactions {
+            return Err("too many calls at once");
+        }
+        Ok(())
+    }
+
+    /// No further calls are taken.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+    }
+
+    /// Controllers that are running.
+    pub fn live(&self) -> usize {
+        self.live.load(Ordering::Acquire)
+    }
+
+    /// SIP dialogs that are up or being set up.
+    pub fn lines(&self) -> usize {
+        locked(&self.lines).len()
+    }
+
+    /// Waits until no controller is running.
+    pub async fn idle(&self) {
+        loop {
+            let notified = self.idle.notified();
+            if self.live() == 0 {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    /// A line by its Call-ID and our own tag.
+    pub fn line(&self, call_id: &str, our_tag: &str) -> Option<Arc<Line>> {
+        locked(&self.lines).get(&(call_id.to_owned(), our_tag.to_owned())).cloned()
+    }
+
+    /// A line is up, or about to be.
+    pub fn connect(&self, line: Arc<Line>) {
+        locked(&self.lines).insert(line.key.clone(), line);
+    }
+
+    /// A line is gone.
+    pub fn disconnect(&self, line: &Line) {
+        locked(&self.lines).remove(&line.key);
+    }
+
+    /// Counts a controller, unless its INVITE has come already by another way.
+    pub fn begin(self: &Arc<Self>, invite: InviteKey) -> Option<Live> {
+        if !locked(&self.invites).insert(invite.clone()) {
+            return None;
+        }
+        self.live.fetch_add(1, Ordering::AcqRel);
+        Some(Live { board: self.clone(), invite })
+    }
+}
+
+/// A running controller; uncounted when dropped.
+pub struct Live {
+    board: Arc<Switchboard>,
+    invite: InviteKey,
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        locked(&self.board.invites).remove(&self.invite);
+        if self.board.live.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.board.idle.notify_waiters();
+        }
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is inside is changed by single calls only: a panic elsewhere leaves it whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether `source` lies in `network/prefix`. An IPv4 address seen through an IPv6 socket counts as IPv4.
+fn covers(network: IpAddr, prefix: u8, source: IpAddr) -> bool {
+    match (network, source.to_canonical()) {
+        (IpAddr::V4(n), IpAddr::V4(s)) => same_head(u128::from(n.to_bits()), u128::from(s.to_bits()), 32, prefix),
+        (IpAddr::V6(n), IpAddr::V6(s)) => same_head(n.to_bits(), s.to_bits(), 128, prefix),
+        _ => false,
+    }
+}
+
+fn same_head(a: u128, b: u128, bits: u8, prefix: u8) -> bool {
+    let tail = u32::from(bits.saturating_sub(prefix));
+    (a ^ b).checked_shr(tail).unwrap_or(0) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_cover_their_addresses_only() {
+        for (network, prefix, source, covered) in [
+            ("127.0.0.0", 8, "127.1.2.3", true),
+            ("127.0.0.0", 8, "128.0.0.1", false),
+            ("192.0.2.4", 32, "192.0.2.4", true),
+            ("192.0.2.4", 32, "192.0.2.5", false),
+            ("0.0.0.0", 0, "203.0.113.9", true),
+            ("::", 0, "2001:db8::1", true),
+            ("::", 0, "192.0.2.1", false),
+            ("2001:db8::", 32, "2001:db8:ffff::1", true),
+            ("127.0.0.0", 8, "::ffff:127.0.0.1", true),
+        ] {
+            assert_eq!(
+                covers(network.parse().unwrap(), prefix, source.parse().unwrap()),
+                covered,
+                "{network}/{prefix} {source}"
+            );
+        }
+    }
+}

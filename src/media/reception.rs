@@ -1,0 +1,262 @@
+//! What arrives on a leg: which stream it is, its order, its losses and its jitter (RFC 3550 A.1, A.3, A.8).
+//! Duplicates and impossible jumps are sorted out here, before anyone decides what to do with a packet.
+
+use crate::media::CLOCK_PER_SAMPLE;
+use crate::media::rtp::Header;
+use crate::time::MediaTime;
+
+/// RFC 3550 A.1: a larger step forward is a restart, not loss.
+const MAX_DROPOUT: u16 = 3000;
+/// RFC 3550 A.1: an older packet than this is no reordering. Also what the duplicate window can see.
+const MAX_MISORDER: u16 = 100;
+
+/// What became of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// The stream goes on.
+    Next,
+    /// The first packet of the leg.
+    First,
+    /// The same stream starts anew after a jump.
+    Restarted,
+    /// Another SSRC: the far end is somebody else.
+    Stranger,
+    /// A duplicate, or the first packet after a jump, of which nobody knows yet whether it is one.
+    Dropped,
+}
+
+/// What a report says about reception (RFC 3550 §6.4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// Of whom.
+    pub ssrc: u32,
+    /// Lost since the last report, of 256.
+    pub fraction: u8,
+    /// Lost since the beginning.
+    pub lost: i64,
+    /// Highest sequence number with its wraps.
+    pub highest: u32,
+    /// Interarrival jitter in timestamp units.
+    pub jitter: u32,
+}
+
+/// One leg's reception.
+#[derive(Clone, Debug, Default)]
+pub struct Reception {
+    stream: Option<Stream>,
+    generation: u32,
+    received: u64,
+    lost_before: i64,
+}
+
+#[derive(Clone, Debug)]
+struct Stream {
+    ssrc: u32,
+    base: u32,
+    highest: u32,
+    /// Bit n: the packet n before the highest has come.
+    seen: u128,
+    /// The number that would confirm a jump.
+    expected_after_jump: Option<u16>,
+    received: u64,
+    expected_prior: i64,
+    received_prior: u64,
+    transit: Option<i64>,
+    /// Scaled by 16, as in A.8.
+    jitter: u64,
+}
+
+impl Reception {
+    /// A packet came that the latch let through.
+    pub fn take(&mut self, now: MediaTime, header: &Header) -> Arrival {
+        let arrival = match &mut self.stream {
+            None => self.open(header, Arrival::First),
+            Some(stream) if stream.ssrc != header.ssrc => self.open(header, Arrival::Stranger),
+            Some(stream) => match stream.order(header.sequence) {
+                Order::Fine => Arrival::Next,
+                Order::Duplicate | Order::Jump => return Arrival::Dropped,
+                Order::Restart => self.open(header, Arrival::Restarted),
+            },
+        };
+        self.received += 1;
+        if let Some(stream) = &mut self.stream {
+            stream.received += 1;
+            stream.measure(now, header.timestamp);
+        }
+        arrival
+    }
+
+    /// Which of the leg's streams this is; another after each restart.
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+    /// Packets that counted.
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+    /// Cumulative loss over all streams of the leg.
+    pub fn lost(&self) -> i64 {
+        self.lost_before + self.stream.as_ref().map_or(0, Stream::lost)
+    }
+    /// Interarrival jitter in samples at 8 kHz.
+    pub fn jitter(&self) -> f32 {
+        self.stream.as_ref().map_or(0.0, |s| s.jitter as f32 / 16.0)
+    }
+
+    /// The block for the next report; begins a new interval.
+    pub fn report(&mut self) -> Option<Block> {
+        let stream = self.stream.as_mut()?;
+        Some(Block {
+            ssrc: stream.ssrc,
+            fraction: stream.fraction(),
+            lost: stream.lost(),
+            highest: stream.highest,
+            jitter: (stream.jitter >> 4) as u32,
+        })
+    }
+
+    fn open(&mut self, header: &Header, arrival: Arrival) -> Arrival {
+        self.lost_before = self.lost();
+        // The first number of a restart confirmed a jump, so the stream began one earlier; that packet was dropped.
+        self.stream = Some(Stream {
+            ssrc: header.ssrc,
+            base: u32::from(header.sequence),
+            highest: u32::from(header.sequence),
+            seen: 1,
+            expected_after_jump: None,
+            received: 0,
+            expected_prior: 0,
+            received_prior: 0,
+            transit: None,
+            jitter: 0,
+        });
+        self.generation = self.generation.wrapping_add(1);
+        arrival
+    }
+}
+
+enum Order {
+    Fine,
+    Duplicate,
+    Jump,
+    Restart,
+}
+
+impl Stream {
+    fn order(&mut self, sequence: u16) -> Order {
+        let ahead = sequence.wrapping_sub(self.highest as u16);
+        if (1..MAX_DROPOUT).contains(&ahead) {
+            self.highest = self.highest.wrapping_add(u32::from(ahead));
+            self.seen = self.seen.checked_shl(u32::from(ahead)).unwrap_or(0) | 1;
+            self.expected_after_jump = None;
+            return Order::Fine;
+        }
+        let behind = ahead.wrapping_neg();
+        if behind < MAX_MISORDER {
+            let bit = 1u128 << behind;
+            let duplicate = self.seen & bit != 0;
+            self.seen |= bit;
+            return if duplicate { Order::Duplicate } else { Order::Fine };
+        }
+        if self.expected_after_jump == Some(sequence) {
+            return Order::Restart;
+        }
+        self.expected_after_jump = Some(sequence.wrapping_add(1));
+        Order::Jump
+    }
+
+    /// RFC 3550 A.8, with both clocks in timestamp units.
+    fn measure(&mut self, now: MediaTime, timestamp: u32) {
+        let transit = (now.0 / CLOCK_PER_SAMPLE).wrapping_sub(i64::from(timestamp));
+        if let Some(before) = self.transit.replace(transit) {
+            // Differences are taken modulo 2³², as the timestamps are.
+            let step = u64::from((transit.wrapping_sub(before) as i32).unsigned_abs());
+            self.jitter = self.jitter + step - ((self.jitter + 8) >> 4);
+        }
+    }
+
+    fn expected(&self) -> i64 {
+        i64::from(self.highest.wrapping_sub(self.base)) + 1
+    }
+    fn lost(&self) -> i64 {
+        self.expected() - self.received as i64
+    }
+
+    /// RFC 3550 A.3.
+    fn fraction(&mut self) -> u8 {
+        let expected = self.expected() - self.expected_prior;
+        let received = (self.received - self.received_prior) as i64;
+        self.expected_prior += expected;
+        self.received_prior = self.received;
+        let lost = expected - received;
+        if expected <= 0 || lost <= 0 { 0 } else { ((lost << 8) / expected).min(255) as u8 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(sequence: u16, timestamp: u32, ssrc: u32) -> Header {
+        Header { marker: false, payload_type: 0, sequence, timestamp, ssrc }
+    }
+    fn feed(sequences: &[u16]) -> (Reception, Vec<Arrival>) {
+        let mut reception = Reception::default();
+        let arrivals =
+            sequences.iter().map(|s| reception.take(MediaTime::ZERO, &header(*s, u32::from(*s) * 160, 1))).collect();
+        (reception, arrivals)
+    }
+
+    #[test]
+    fn the_order_of_packets() {
+        use Arrival::*;
+        let rows: [(&[u16], &[Arrival], i64); 7] = [
+            (&[5, 6, 7], &[First, Next, Next], 0),
+            (&[5, 7, 6], &[First, Next, Next], 0),
+            (&[5, 6, 6, 5], &[First, Next, Dropped, Dropped], 0),
+            (&[5, 9], &[First, Next], 3),
+            (&[65_534, 65_535, 0, 2], &[First, Next, Next, Next], 1),
+            (&[5, 20_000, 6], &[First, Dropped, Next], 0),
+            (&[5, 20_000, 20_001, 20_002], &[First, Dropped, Restarted, Next], 0),
+        ];
+        for (sequences, expected, lost) in rows {
+            let (reception, arrivals) = feed(sequences);
+            assert_eq!(arrivals, expected, "{sequences:?}");
+            assert_eq!(reception.lost(), lost, "{sequences:?}");
+        }
+    }
+
+    #[test]
+    fn another_ssrc_is_a_stranger_and_another_generation() {
+        let (mut reception, _) = feed(&[1, 2]);
+        let before = reception.generation();
+        assert_eq!(reception.take(MediaTime::ZERO, &header(900, 7, 2)), Arrival::Stranger);
+        assert_ne!(reception.generation(), before);
+        assert_eq!(reception.received(), 3);
+    }
+
+    /// RFC 3550 A.3: the fraction is of the interval, the cumulative count of the whole.
+    #[test]
+    fn loss_is_counted_by_interval_and_in_all() {
+        let (mut reception, _) = feed(&[0, 1, 4, 5, 6, 7]);
+        let block = reception.report().unwrap();
+        assert_eq!((block.lost, block.fraction), (2, 64));
+        for s in 8..16 {
+            reception.take(MediaTime::ZERO, &header(s, 0, 1));
+        }
+        let block = reception.report().unwrap();
+        assert_eq!((block.lost, block.fraction, block.highest), (2, 0, 15));
+    }
+
+    /// A.8: packets alternately 10 ms early and late settle at 20 ms = 160 timestamp units.
+    #[test]
+    fn jitter_settles_at_the_mean_deviation() {
+        let mut reception = Reception::default();
+        for i in 0..500u32 {
+            let shift = if i % 2 == 0 { 0 } else { 20 };
+            let now = MediaTime::from_millis(i64::from(i) * 20 + shift);
+            reception.take(now, &header(i as u16, i * 160, 1));
+        }
+        assert!((reception.jitter() - 160.0).abs() < 2.0, "{}", reception.jitter());
+    }
+}

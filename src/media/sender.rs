@@ -1,0 +1,323 @@
+//! The header of everything that leaves for one leg: one SSRC, one sequence, one clock, whatever feeds it.
+//!
+//! While a leg follows a stream (relay, overlay), what leaves is what came plus an offset, so that loss and reordering
+//! stay visible to the far end. When the feed changes, the sequence goes on at the last number + 1 and the timestamp
+//! where the clock is. Knows nothing of payloads.
+
+use crate::id::LegId;
+use crate::media::CLOCK_PER_SAMPLE;
+use crate::media::rtp::Header;
+use crate::media::seed::Seed;
+use crate::time::MediaTime;
+
+/// How far the rebase point may lie behind before it is moved along: half of what a 16-bit comparison can tell apart.
+const FLOOR_REACH: i16 = 0x4000;
+
+/// A stream that a leg can follow. A leg's stream has another generation after every restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Whose.
+    pub leg: LegId,
+    /// Which of that leg's streams.
+    pub generation: u32,
+}
+
+/// What the header of an outgoing packet says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Ours, for good.
+    pub ssrc: u32,
+    /// The sequence number.
+    pub sequence: u16,
+    /// Of the first sample.
+    pub timestamp: u32,
+    /// The line starts anew here.
+    pub marker: bool,
+    /// Sent after a packet with a higher number.
+    pub late: bool,
+}
+
+impl Stamp {
+    /// The header with a payload type.
+    pub fn header(&self, payload_type: u8) -> Header {
+        Header {
+            marker: self.marker,
+            payload_type,
+            sequence: self.sequence,
+            timestamp: self.timestamp,
+            ssrc: self.ssrc,
+        }
+    }
+}
+
+/// Where the line stood when a packet last left.
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    timestamp: u32,
+    samples: u32,
+    at: MediaTime,
+}
+
+/// The stream followed now.
+#[derive(Clone, Copy, Debug)]
+struct Bound {
+    origin: Origin,
+    sequence: u16,
+    timestamp: u32,
+    /// Packets before this one are older than the rebase point: their numbers are used.
+    floor: u16,
+    /// A packet was swallowed: the next number is not its own plus the offset.
+    renumber: bool,
+}
+
+/// The last digit that passed.
+#[derive(Clone, Copy, Debug)]
+struct Digit {
+    origin: Origin,
+    theirs: u32,
+    ours: u32,
+}
+
+/// One leg's outgoing line.
+#[derive(Clone, Debug)]
+pub struct Sender {
+    ssrc: u32,
+    next: u16,
+    first_timestamp: u32,
+    last: Option<Last>,
+    bound: Option<Bound>,
+    digit: Option<Digit>,
+    packets: u64,
+    octets: u64,
+}
+
+impl Sender {
+    /// SSRC, first sequence number and first timestamp come from the seed (RFC 3550 §5.1).
+    pub fn new(seed: &mut Seed) -> Self {
+        Sender {
+            ssrc: seed.bits() as u32,
+            next: seed.bits() as u16,
+            first_timestamp: seed.bits() as u32,
+            last: None,
+            bound: None,
+            digit: None,
+            packets: 0,
+            octets: 0,
+        }
+    }
+
+    /// Our SSRC on this leg.
+    pub fn ssrc(&self) -> u32 {
+        self.ssrc
+    }
+    /// Packets sent.
+    pub fn packets(&self) -> u64 {
+        self.packets
+    }
+    /// Payload bytes sent.
+    pub fn octets(&self) -> u64 {
+        self.octets
+    }
+    /// A packet with this much payload has left.
+    pub fn count(&mut self, payload: usize) {
+        self.packets += 1;
+        self.octets += payload as u64;
+    }
+
+    /// The timestamp of the first sample that can still leave at `now`: beyond everything sent, and on the clock.
+    pub fn timestamp_at(&self, now: MediaTime) -> u32 {
+        let Some(last) = self.last else { return self.first_timestamp };
+        let elapsed = ((now - last.at).0.max(0) / CLOCK_PER_SAMPLE) as u32;
+        last.timestamp.wrapping_add(elapsed.max(last.samples))
+    }
+
+    /// How far the line is fed beyond `now`, in samples: positive while the last packet still plays.
+    pub fn ahead(&self, now: MediaTime) -> i64 {
+        self.last.map_or(i64::MIN, |l| i64::from(l.samples) - (now - l.at).0 / CLOCK_PER_SAMPLE)
+    }
+
+    /// The stamp of a packet of `samples` that follows one that came. `None`: it is older than the rebase point.
+    pub fn follow(&mut self, now: MediaTime, origin: Origin, came: &Header, samples: u32) -> Option<Stamp> {
+        let rebased = self.bound.is_none_or(|b| b.origin != origin);
+        let bound = self.bind(now, origin, came)?;
+        let sequence = came.sequence.wrapping_add(bound.sequence);
+        let timestamp = came.timestamp.wrapping_add(bound.timestamp);
+        let late = (sequence.wrapping_sub(self.next) as i16) < 0;
+        if !late {
+            self.next = sequence.wrapping_add(1);
+            self.advance(now, timestamp, samples);
+        }
+        let marker = (came.marker || rebased) && !late;
+        Some(Stamp { ssrc: self.ssrc, sequence, timestamp, marker, late })
+    }
+
+    /// A packet of the followed stream does not leave, and is not to look lost.
+    pub fn swallow(&mut self, origin: Origin) {
+        if let Some(bound) = self.bound.as_mut().filter(|b| b.origin == origin) {
+            bound.renumber = true;
+        }
+    }
+
+    /// The stamp of the next packet of a line that we feed by the clock.
+    pub fn next(&mut self, now: MediaTime, samples: u32) -> Stamp {
+        let marker = self.bound.take().is_some() || self.last.is_none();
+        let timestamp = self.timestamp_at(now);
+        let sequence = self.next;
+        self.next = sequence.wrapping_add(1);
+        self.last = Some(Last { timestamp, samples, at: now });
+        Stamp { ssrc: self.ssrc, sequence, timestamp, marker, late: false }
+    }
+
+    /// The stamp of a digit's packet (RFC 4733 §2.2: all packets of a digit carry its first timestamp), whether the line
+    /// follows the stream or is fed by the clock, and even if that changes under way.
+    pub fn digit(&mut self, now: MediaTime, origin: Origin, came: &Header) -> Option<Stamp> {
+        let bound = match self.bound.filter(|b| b.origin == origin) {
+            Some(_) => Some(self.bind(now, origin, came)?),
+            None => None,
+        };
+        let known = self.digit.filter(|d| d.origin == origin && d.theirs == came.timestamp);
+        let timestamp = match (known, bound) {
+            (Some(digit), _) => digit.ours,
+            (None, Some(bound)) => came.timestamp.wrapping_add(bound.timestamp),
+            (None, None) => self.timestamp_at(now),
+        };
+        self.digit = Some(Digit { origin, theirs: came.timestamp, ours: timestamp });
+        let sequence = bound.map_or(self.next, |b| came.sequence.wrapping_add(b.sequence));
+        let late = (sequence.wrapping_sub(self.next) as i16) < 0;
+        if !late {
+            self.next = sequence.wrapping_add(1);
+        }
+        let marker = bound.map_or(known.is_none(), |_| came.marker);
+        Some(Stamp { ssrc: self.ssrc, sequence, timestamp, marker, late })
+    }
+
+    fn bind(&mut self, now: MediaTime, origin: Origin, came: &Header) -> Option<Bound> {
+        let fresh = |timestamp| Bound {
+            origin,
+            sequence: self.next.wrapping_sub(came.sequence),
+            timestamp,
+            floor: came.sequence,
+            renumber: false,
+        };
+        let bound = match self.bound.filter(|b| b.origin == origin) {
+            None => fresh(self.timestamp_at(now).wrapping_sub(came.timestamp)),
+            Some(old) => {
+                let above = came.sequence.wrapping_sub(old.floor) as i16;
+                match above {
+                    i16::MIN..0 => return None,
+                    _ if old.renumber => fresh(old.timestamp),
+                    FLOOR_REACH.. => Bound { floor: came.sequence.wrapping_sub(FLOOR_REACH as u16 / 2), ..old },
+                    0..FLOOR_REACH => old,
+                }
+            }
+        };
+        self.bound = Some(bound);
+        Some(bound)
+    }
+
+    /// Timestamps that go back, as a far end's may, do not move the line back.
+    fn advance(&mut self, now: MediaTime, timestamp: u32, samples: u32) {
+        if self.last.is_none_or(|l| (timestamp.wrapping_sub(l.timestamp) as i32) > 0) {
+            self.last = Some(Last { timestamp, samples, at: now });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: Origin = Origin { leg: LegId(1), generation: 0 };
+    const B: Origin = Origin { leg: LegId(2), generation: 0 };
+
+    fn at(ms: i64) -> MediaTime {
+        MediaTime::from_millis(ms)
+    }
+    fn header(sequence: u16, timestamp: u32) -> Header {
+        Header { marker: false, payload_type: 0, sequence, timestamp, ssrc: 9 }
+    }
+    fn sender() -> Sender {
+        Sender::new(&mut Seed::new(3))
+    }
+
+    #[test]
+    fn a_followed_stream_keeps_its_loss_and_its_order_across_the_wrap() {
+        let mut s = sender();
+        let first = s.follow(at(0), A, &header(65_533, 0xFFFF_FF00), 160).unwrap();
+        assert!(first.marker);
+        for (i, seq) in [65_534u16, 65_535, 1, 0, 3].into_iter().enumerate() {
+            let step = seq.wrapping_sub(65_533);
+            let came = header(seq, 0xFFFF_FF00u32.wrapping_add(160 * u32::from(step)));
+            let stamp = s.follow(at(20 * i as i64), A, &came, 160).unwrap();
+            assert_eq!(stamp.sequence, first.sequence.wrapping_add(step));
+            assert_eq!(stamp.timestamp, first.timestamp.wrapping_add(160 * u32::from(step)));
+            assert_eq!((stamp.marker, stamp.late), (false, seq == 0));
+        }
+    }
+
+    #[test]
+    fn every_change_of_feed_goes_on_at_the_next_number_and_on_the_clock() {
+        let mut s = sender();
+        let a = s.follow(at(0), A, &header(100, 5_000), 160).unwrap();
+        let a = s.follow(at(20), A, &header(101, 5_160), 160).map(|n| (a, n)).unwrap().1;
+        let mixed = s.next(at(60), 160);
+        assert_eq!(mixed.sequence, a.sequence.wrapping_add(1));
+        assert_eq!(mixed.timestamp, a.timestamp.wrapping_add(320));
+        assert!(mixed.marker);
+        let more = s.next(at(80), 160);
+        assert_eq!((more.sequence, more.marker), (mixed.sequence.wrapping_add(1), false));
+        let b = s.follow(at(90), B, &header(7, 77), 160).unwrap();
+        assert_eq!(b.sequence, more.sequence.wrapping_add(1));
+        assert_eq!(b.timestamp, more.timestamp.wrapping_add(160), "never over what was sent");
+        assert!(b.marker);
+        let again = s.follow(at(200), A, &header(109, 6_440), 160).unwrap();
+        assert_eq!(again.sequence, b.sequence.wrapping_add(1));
+        assert_eq!(again.timestamp, b.timestamp.wrapping_add(110 * 8));
+    }
+
+    #[test]
+    fn nothing_older_than_the_rebase_point_leaves() {
+        let mut s = sender();
+        s.follow(at(0), A, &header(10, 0), 160).unwrap();
+        s.next(at(20), 160);
+        s.follow(at(40), A, &header(12, 320), 160).unwrap();
+        assert_eq!(s.follow(at(41), A, &header(11, 160), 160), None);
+        assert!(s.follow(at(60), A, &header(13, 480), 160).is_some());
+    }
+
+    #[test]
+    fn no_number_is_used_twice_over_three_wraps_of_the_sequence() {
+        let mut s = sender();
+        let mut previous = None;
+        for i in 0..200_000u32 {
+            let stamp = s.follow(at(20 * i64::from(i)), A, &header(i as u16, i.wrapping_mul(160)), 160).unwrap();
+            assert!(previous.is_none_or(|p: u16| stamp.sequence == p.wrapping_add(1)), "{i}");
+            previous = Some(stamp.sequence);
+        }
+    }
+
+    #[test]
+    fn a_swallowed_packet_leaves_no_gap_and_keeps_the_clock() {
+        let mut s = sender();
+        let a = s.follow(at(0), A, &header(10, 0), 160).unwrap();
+        s.swallow(A);
+        let b = s.follow(at(40), A, &header(12, 320), 160).unwrap();
+        assert_eq!((b.sequence, b.timestamp), (a.sequence.wrapping_add(1), a.timestamp.wrapping_add(320)));
+        assert!(!b.marker);
+        assert_eq!(s.follow(at(41), A, &header(11, 160), 160), None);
+    }
+
+    #[test]
+    fn a_digit_keeps_its_timestamp_while_the_line_goes_on() {
+        let mut s = sender();
+        let voice = s.next(at(0), 160);
+        let d1 = s.digit(at(5), A, &header(50, 900)).unwrap();
+        let more = s.next(at(20), 160);
+        let d2 = s.digit(at(25), A, &header(51, 900)).unwrap();
+        assert_eq!((d1.timestamp, d1.marker, d2.marker), (d2.timestamp, true, false));
+        assert_eq!(more.timestamp, voice.timestamp.wrapping_add(160));
+        let order = [voice, d1, more, d2].map(|s| s.sequence);
+        assert!(order.windows(2).all(|w| w[1] == w[0].wrapping_add(1)));
+        assert_ne!(s.digit(at(500), A, &header(60, 4_000)).unwrap().timestamp, d2.timestamp);
+    }
+}

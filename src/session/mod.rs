@@ -1,0 +1,39 @@
+//! One call's listening and coaching as a single machine: speech and coach joined.
+//!
+//! In come what the ears heard, the call's events, recognised text and the time; out come recognition jobs, events
+//! and prompts to be spoken. Knows no engine, no socket, no clock.
+
+mod conversation;
+
+pub use conversation::{Conversation, Options};
+
+use crate::event::{Event, Mode, Role, Words};
+use crate::id::{LegId, PromptId};
+use crate::speech::{Job, Recognised};
+use crate::time::MediaTime;
+
+/// What a conversation is told.
+pub enum Input<'a> {
+    /// 20 ms of a leg, mono 8 kHz (`Output::Heard` of the call).
+    Heard { leg: LegId, role: Role, at: MediaTime, pcm: &'a [i16] },
+    /// Something happened in the call (mode, legs, clips, end). The conversation's own events do not come back.
+    Event(&'a Event),
+    /// A recogniser answered.
+    Recognised(Recognised),
+    /// The prompt was handed to the call as this clip, or refused.
+    Speaking { prompt: PromptId, result: Result<crate::id::ClipId, String> },
+    /// The coach is taken away: what was said so far still gets its words, and leads to nothing.
+    Close,
+    /// Time has passed.
+    Tick,
+}
+
+/// What a conversation wants done.
+pub enum Output {
+    /// Turn this audio into words; answer with `Input::Recognised`.
+    Recognise(Job),
+    /// Tell the journal and everyone who listens.
+    Event(Event),
+    /// Synthesise and play with `Audience::Own(mode)`; answer with `Input::Speaking`.
+    Speak { prompt: PromptId, text: Words, mode: Mode },
+}

@@ -1,0 +1,266 @@
+//! Whatever is wrong with a configuration is told at once, each with its place, what it is and what to do.
+
+use sotto::config::{Config, Step};
+use sotto::event::Mode;
+use std::path::{Path, PathBuf};
+
+/// A folder of its own for a test, taken away afterwards.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str, files: &[(&str, &str)]) -> Self {
+        let path = std::env::temp_dir().join(format!("sotto-config-{}-{name}", std::process::id()));
+        let folder = Folder(path);
+        for (file, text) in files {
+            let path = folder.0.join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        folder
+    }
+
+    /// The faults, with the folder's own path taken out.
+    fn faults(&self, env: &[(&str, &str)]) -> String {
+        let errors = self.load(env).expect_err("this configuration is wrong").to_string();
+        errors.replace(&format!("{}/", self.0.display()), "")
+    }
+
+    fn load(&self, env: &[(&str, &str)]) -> Result<Config, sotto::config::ConfigErrors> {
+        let env: Vec<_> = env.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        Config::load(&self.0.join("config/sotto.toml"), env.into_iter())
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+const PLAYBOOK: &str = "[[moment]]\nkind = 'objection.price'\npatterns = ['too expensive']\nprompts = ['Ask why.']\n";
+const DIALPLAN: &str = "[[route]]\nsteps = [ {answer = {}} ]\n";
+
+fn folder(name: &str, config: &str) -> Folder {
+    Folder::new(
+        name,
+        &[
+            ("config/sotto.toml", config),
+            ("config/playbooks/sales-discovery.toml", PLAYBOOK),
+            ("plan/default.toml", DIALPLAN),
+        ],
+    )
+}
+
+fn load_shipped() -> Config {
+    Config::load(Path::new("config/sotto.toml"), std::iter::empty()).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+#[test]
+fn what_is_shipped_is_right() {
+    let config = load_shipped();
+    assert_eq!(config.sip.listen, ["127.0.0.1:5060".parse().unwrap()]);
+    assert_eq!(config.media.ports, 20_000..=29_999);
+    assert_eq!(config.http.listen.to_string(), "127.0.0.1:8080");
+    assert!(config.http.token.is_none() && config.recording.enabled);
+    assert_eq!(config.store.dir, Path::new("data"));
+    assert_eq!(config.coach.ceiling, Mode::Whisper);
+    assert_eq!(config.coach.playbook_dir, Path::new("config/playbooks"));
+    assert!(config.playbooks.contains_key(&config.coach.playbook));
+    assert_eq!(config.trunks.len(), 1);
+    assert!(config.trunks[0].sources[0].contains("127.0.0.1".parse().unwrap()));
+    let [route] = &config.routes[..] else { panic!("one route is shipped") };
+    assert!(route.called.as_ref().is_some_and(|r| r.is_match("call-17") && !r.is_match("call-17x")));
+    assert!(!route.caller_is_agent);
+    assert_eq!(
+        route.steps,
+        [
+            Step::Answer,
+            Step::Say("Please hold.".into()),
+            Step::Connect { to: "sip:call-$1@127.0.0.1:6070".into(), timeout: std::time::Duration::from_secs(30) },
+            Step::Mode(Mode::Spy),
+        ]
+    );
+}
+
+#[test]
+fn what_is_left_out_has_the_shipped_value() {
+    let empty = folder("empty", "dialplan.files = ['plan/default.toml']\n").load(&[]).unwrap();
+    let shipped = load_shipped();
+    assert_eq!(format!("{:?}", empty.sip), format!("{:?}", shipped.sip));
+    assert_eq!(format!("{:?}", empty.media), format!("{:?}", shipped.media));
+    assert_eq!(format!("{:?}", empty.http), format!("{:?}", shipped.http));
+    assert_eq!(format!("{:?}", empty.store), format!("{:?}", shipped.store));
+    assert_eq!(format!("{:?}", empty.speech), format!("{:?}", shipped.speech));
+    assert_eq!(format!("{:?}", empty.recording), format!("{:?}", shipped.recording));
+    assert_eq!(empty.coach.playbook, shipped.coach.playbook);
+    assert_eq!((empty.coach.ceiling, empty.coach.sensitivity), (shipped.coach.ceiling, shipped.coach.sensitivity));
+}
+
+#[test]
+fn everything_wrong_is_told_at_once() {
+    let folder = folder(
+        "wrong",
+        r#"
+[sip]
+lisen = []
+listen = ["tcp://127.0.0.1:5060", "udp://0.0.0.0:5060", "udp://localhost", "5060"]
+external_adress = "1.2.3.4"
+[media]
+ports = "20000"
+shards = 0
+[http]
+listen = 8080
+token = "abc"
+[store]
+url = "postgres://localhost/sotto"
+[dialplan]
+files = ["plan/default.toml", "plan/absent.toml"]
+[speech]
+workers = "many"
+voice = "-f /etc/passwd"
+[coach]
+playbook = "sales-discovry"
+sensitivity = "high"
+ceiling = "loud"
+[recording]
+enabled = 1
+[recordings]
+[[trunk]]
+name = "lab"
+sources = ["127.0.0.0/33", 5]
+may_call = ["("]
+[[trunk]]
+name = "lab"
+"#,
+    );
+    let expected = "\
+config/sotto.toml:3: unknown key sip.lisen; did you mean listen?
+config/sotto.toml:4: sip.listen over tcp is not supported yet; use udp:// or take it out
+config/sotto.toml:4: sip.listen on 0.0.0.0 names no address a peer could answer to; write the address of one interface, or 0.0.0.0 together with sip.external_address
+config/sotto.toml:4: sip.listen has \"localhost\" as address and port; write them as 127.0.0.1:5060 or [::1]:5060
+config/sotto.toml:4: sip.listen has \"5060\"; write udp://ADDRESS:PORT, as \"udp://127.0.0.1:5060\"
+config/sotto.toml:5: unknown key sip.external_adress; did you mean external_address?
+config/sotto.toml:7: media.ports is \"20000\"; write LOWEST-HIGHEST from 1024 to 65535 with room for two ports, as \"20000-29999\"
+config/sotto.toml:8: media.shards is 0; write a whole number from 1 to 64
+config/sotto.toml:10: http.listen is a whole number; write a text in quotes
+config/sotto.toml:11: http.token is too weak; use 8 or more printable ASCII characters without spaces
+config/sotto.toml:13: store.url over postgres is not supported yet; write sqlite://FOLDER, as \"sqlite://data\"
+config/sotto.toml:15: the dialplan \"plan/absent.toml\" cannot be read (No such file or directory (os error 2)); create it, or name another in dialplan.files
+config/sotto.toml:17: speech.workers is a text; write a whole number from 1 to 64
+config/sotto.toml:18: speech.voice is \"-f /etc/passwd\"; write a name that `espeak-ng --voices` lists, as \"en-us\" or \"en-gb+f3\"
+config/sotto.toml:20: there is no playbook \"sales-discovry\" in config/playbooks; did you mean sales-discovery?
+config/sotto.toml:21: coach.sensitivity is \"high\"; write one of minimal, standard, training
+config/sotto.toml:22: coach.ceiling is \"loud\"; write one of spy, whisper, barge
+config/sotto.toml:24: recording.enabled is a whole number; write true or false
+config/sotto.toml:25: unknown key recordings; did you mean recording?
+config/sotto.toml:28: trunk.sources holds a whole number; write a list of texts, each in quotes
+config/sotto.toml:28: trunk.sources: \"127.0.0.0/33\" has a prefix longer than its address; write ADDRESS/BITS, as \"127.0.0.0/8\" or \"::1/128\"
+config/sotto.toml:29: trunk.may_call \"(\" is no regular expression (unclosed group); see https://docs.rs/regex for the syntax
+config/sotto.toml:30: a trunk has no sources; write sources = [\"127.0.0.0/8\"]
+config/sotto.toml:31: there is a trunk named \"lab\" already; name each differently";
+    assert_eq!(folder.faults(&[]), expected);
+}
+
+#[test]
+fn a_file_that_is_no_toml_names_the_line() {
+    let folder =
+        folder("broken", "dialplan.files = ['plan/default.toml']\n[sip\nlisten = []\n[media]\nshards = 'two'\n");
+    let faults = folder.faults(&[]);
+    assert!(faults.starts_with("config/sotto.toml:2: this is not TOML: "), "{faults}");
+    assert!(faults.contains("config/sotto.toml:5: media.shards is a text"), "the rest is read too: {faults}");
+}
+
+#[test]
+fn a_file_that_is_absent_says_so() {
+    let faults = Config::load(Path::new("no/such/sotto.toml"), std::iter::empty()).unwrap_err().to_string();
+    let first = faults.lines().next().unwrap();
+    assert_eq!(
+        first,
+        "no/such/sotto.toml: the configuration cannot be read (No such file or directory (os error 2)); \
+         create it, or name another with --config FILE"
+    );
+}
+
+#[test]
+fn the_environment_overrides_the_file_and_is_checked_like_it() {
+    let folder =
+        folder("env", "dialplan.files = ['plan/default.toml']\n[media]\nshards = 1\n[http]\nlisten = '127.0.0.1:1'\n");
+    let config = folder
+        .load(&[
+            ("SOTTO__MEDIA__SHARDS", "4"),
+            ("SOTTO__HTTP__LISTEN", "127.0.0.1:9"),
+            ("SOTTO__HTTP__TOKEN", "correct-horse"),
+            ("SOTTO__SIP__LISTEN", "udp://127.0.0.1:0, udp://[::1]:0"),
+            ("SOTTO__RECORDING__ENABLED", "false"),
+            ("SOTTO__SPEECH__MODEL", ""),
+            ("SOTTO_HOME", "not ours"),
+            ("PATH", "/bin"),
+        ])
+        .unwrap();
+    assert_eq!(config.media.shards, 4);
+    assert_eq!(config.http.listen.port(), 9);
+    assert!(config.http.token.is_some_and(|token| token.matches("correct-horse")));
+    assert_eq!(config.sip.listen.len(), 2);
+    assert!(!config.recording.enabled);
+    assert_eq!((config.speech.model, config.speech.model_missing), (None, None));
+
+    let expected = "\
+SOTTO__TRUNK: an override names a section and a key; write SOTTO__SECTION__KEY, as SOTTO__HTTP__LISTEN
+SOTTO__MEDIA__SHARDS: media.shards is a text; write a whole number from 1 to 64
+SOTTO__MEDIA__SHARD: unknown key media.shard; did you mean shards?
+SOTTO__MEDYA__SHARDS: unknown key medya; did you mean media?";
+    let faults = folder.faults(&[
+        ("SOTTO__MEDIA__SHARDS", "four"),
+        ("SOTTO__MEDIA__SHARD", "4"),
+        ("SOTTO__MEDYA__SHARDS", "4"),
+        ("SOTTO__TRUNK", "x"),
+    ]);
+    assert_eq!(faults, expected);
+}
+
+#[test]
+fn a_secret_may_stand_in_a_file_and_only_once() {
+    let folder = Folder::new(
+        "secret",
+        &[
+            ("config/sotto.toml", "dialplan.files = ['plan/default.toml']\n"),
+            ("config/playbooks/sales-discovery.toml", PLAYBOOK),
+            ("plan/default.toml", DIALPLAN),
+            ("token", "from-a-file\n"),
+        ],
+    );
+    let path = folder.0.join("token").display().to_string();
+    let config = folder.load(&[("SOTTO__HTTP__TOKEN_FILE", &path)]).unwrap();
+    assert!(config.http.token.is_some_and(|token| token.matches("from-a-file")));
+    let both = folder.faults(&[("SOTTO__HTTP__TOKEN_FILE", &path), ("SOTTO__HTTP__TOKEN", "another-one")]);
+    assert_eq!(both, "SOTTO__HTTP__TOKEN_FILE: both http.token and http.token_file are given; take one of them out");
+    let absent = folder.faults(&[("SOTTO__HTTP__TOKEN_FILE", "/no/such/file")]);
+    assert_eq!(
+        absent,
+        "SOTTO__HTTP__TOKEN_FILE: http.token_file \"/no/such/file\" cannot be read (No such file or directory \
+         (os error 2)); create it, or name another"
+    );
+}
+
+#[test]
+fn a_model_is_a_name_or_a_path_and_its_absence_is_no_fault() {
+    let folder = Folder::new(
+        "model",
+        &[
+            ("config/sotto.toml", "dialplan.files = ['plan/default.toml']\n"),
+            ("config/playbooks/sales-discovery.toml", PLAYBOOK),
+            ("plan/default.toml", DIALPLAN),
+            ("store/models/ggml-small.en.bin", "a model"),
+        ],
+    );
+    let url = format!("sqlite://{}", folder.0.join("store").display());
+    let with =
+        |model: &str| folder.load(&[("SOTTO__STORE__URL", &url), ("SOTTO__SPEECH__MODEL", model)]).unwrap().speech;
+    let there = folder.0.join("store/models/ggml-small.en.bin");
+    assert_eq!(with("small.en").model, Some(there.clone()));
+    assert_eq!(with(&there.display().to_string()).model, Some(there));
+    let absent = with("base.en");
+    assert_eq!(absent.model, None);
+    assert_eq!(absent.model_missing, Some(folder.0.join("store/models/ggml-base.en.bin")));
+    assert_eq!(with("./my.bin").model_missing, Some("./my.bin".into()));
+}

@@ -1,0 +1,251 @@
+#!/usr/bin/env python3
+"""The tests of the hearing rule, tested: break the rule in one named way at a time, and see that a test notices.
+
+Copies the tree to a scratch folder, applies one textual mutant there, builds and runs the tests named for it, puts the
+file back. Only the core is copied, so that a mutant costs seconds. A mutant that no longer applies, does not compile,
+or survives makes the script exit 1.
+
+    tests/mutants.py [--scratch DIR] [--commands N] [NAME...]
+"""
+
+import argparse
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PROPERTY = ["--test", "no_whisper_leaks"]
+
+
+def lib(name):
+    return ["--lib", name]
+
+
+def test(name):
+    return ["--test", name]
+
+
+MODE = "src/call/mode.rs"
+ENGINE = "src/call/engine.rs"
+COMMANDS = "src/call/commands.rs"
+PACKETS = "src/call/packets.rs"
+TICKS = "src/call/ticks.rs"
+CLIP = "src/call/clip.rs"
+LEG = "src/call/leg.rs"
+JITTER = "src/media/jitter.rs"
+SENDER = "src/media/sender.rs"
+OVERLAY = "src/media/overlay.rs"
+
+# name, file, what is there, what is put there, the test that is to notice
+MUTANTS = []
+
+
+def mutant(name, file, old, new, catcher=PROPERTY):
+    MUTANTS.append((name, file, old, new, catcher))
+
+
+def cells():
+    """Each cell of the table of voices, flipped for one listener and one source."""
+    head = "        (_, Earpiece) => false,\n"
+    roles = ["Customer", "Agent", "Supervisor", "Bridge", "Earpiece"]
+    for listener in roles:
+        for source in ["Customer", "Agent", "Bridge"]:
+            to = "true" if listener == "Earpiece" else "false"
+            # Where the cell says yes, losing a voice; where it says no, letting one in.
+            mutant(f"cell: {listener.lower()} hears {source.lower()}", MODE, head,
+                   f"        ({listener}, {source}) => {to},\n{head}")
+        for mode in ["Spy", "Whisper", "Barge"]:
+            heard = {
+                "Customer": mode == "Barge",
+                "Bridge": mode == "Barge",
+                "Agent": mode != "Spy",
+                "Supervisor": mode != "Spy",
+                "Earpiece": mode == "Whisper",
+            }[listener]
+            to = "false" if heard else "true"
+            mutant(f"cell: {listener.lower()} hears supervisor in {mode.lower()}", MODE, head,
+                   f"        ({listener}, Supervisor) if mode == Mode::{mode} => {to},\n{head}")
+        mutant(f"cell: {listener.lower()} hears earpiece", MODE, head, f"        ({listener}, Earpiece) => true,\n{head}")
+
+
+cells()
+
+# ---- the rest of the rule
+mutant("a leg hears itself", MODE, "listener.leg != party.leg\n", "(listener.leg != party.leg || true)\n")
+mutant("a listener aside hears voices", MODE, "&& listener.place == Place::InConversation\n", "&& (listener.place == Place::InConversation || true)\n")
+mutant("a source aside is heard", MODE, "&& party.place == Place::InConversation\n", "&& (party.place == Place::InConversation || true)\n")
+mutant("a clip is heard by all", MODE, "audience.contains(&listener.leg)", "audience.contains(&listener.leg) || true", lib("call::mode"))
+mutant("the coach reaches those aside", MODE, "    listener.place == Place::InConversation\n        && match mode", "    (listener.place == Place::InConversation || true)\n        && match mode")
+mutant("the coach's whisper reaches customers", MODE, "Role::Agent | Role::Earpiece | Role::Supervisor)", "Role::Agent | Role::Earpiece | Role::Supervisor | Role::Customer)")
+mutant("the coach's whisper reaches bridges", MODE, "Role::Agent | Role::Earpiece | Role::Supervisor)", "Role::Agent | Role::Earpiece | Role::Supervisor | Role::Bridge)")
+mutant("the coach's whisper misses agents", MODE, "Role::Agent | Role::Earpiece | Role::Supervisor)", "Role::Earpiece | Role::Supervisor)")
+mutant("the coach's barge reaches earpieces", MODE, "Mode::Barge => listener.role != Role::Earpiece,", "Mode::Barge => true,")
+mutant("the coach in spy is heard", MODE, "            Mode::Spy => false,", "            Mode::Spy => true,")
+
+# ---- a clip keeps its audience
+JOIN = """        for at in 0..8 {
+            if let Some(c) = self.clips.get(at).filter(|c| c.begun() && !c.audience().contains(&id)) {
+                let mut audience = c.audience().to_vec();
+                audience.push(id);
+                self.clips.begin(at, audience);
+            }
+        }
+"""
+mutant("who joins hears clips begun", COMMANDS, "        let joined = What::LegJoined", JOIN + "        let joined = What::LegJoined")
+mutant("a wider mode widens clips begun", COMMANDS, "        self.narrow_clips(mode);\n",
+       "        self.narrow_clips(mode);\n        let ids: Vec<LegId> = self.legs.iter().filter(|l| mode::coach_reaches(l.party, mode)).map(|l| l.id()).collect();\n        for id in ids {\n" + JOIN + "        }\n")
+mutant("a changed role joins clips begun", COMMANDS, "        self.clips.lose(id, |_| true);\n        self.changed(at, \"role\");", JOIN + "        self.changed(at, \"role\");")
+mutant("a changed role keeps its clips", COMMANDS, "        self.clips.lose(id, |_| true);\n        self.changed(at, \"role\");", "        self.changed(at, \"role\");")
+mutant("a changed far end keeps its clips", COMMANDS, "        self.clips.lose(id, |_| true);\n        self.changed(at, \"far_end\");", "        self.changed(at, \"far_end\");")
+mutant("a new SSRC is nobody new", LEG, "Some((kind, moved || arrival == Arrival::Stranger))", "Some((kind, moved))")
+mutant("another address is nobody new", COMMANDS, "        if moved {\n            self.far_end_changed(at);\n        }\n", "        let _ = moved;\n")
+mutant("who steps aside keeps the coach's clips", COMMANDS, "Place::Aside => self.clips.lose(leg, |clip| clip.by_mode()),", "Place::Aside => {}")
+mutant("who is gone keeps a clip alive", COMMANDS, "        self.clips.lose(leg.id(), |_| true);\n        self.tell(Some(leg.id()), What::LegLeft", "        self.tell(Some(leg.id()), What::LegLeft")
+mutant("a narrower mode leaves clips be", COMMANDS, "        self.narrow_clips(mode);\n", "")
+mutant("a clip begins over another", ENGINE, "            !self.clips.playing_to(l.party)\n                && !self.clips", "            !self.clips")
+mutant("a clip overtakes", ENGINE, "&& !self.clips.iter().take(at).any(|c| !c.begun() && self.is_for(&c.spec.audience, l))", "", test("a_clip_keeps_its_audience"))
+mutant("a clip's mode is looked at when asked for", ENGINE, "Audience::Mode => mode::coach_reaches(listener.party, self.given_mode()),", "Audience::Mode => mode::coach_reaches(listener.party, Mode::Barge),")
+mutant("a clip loses a sample", CLIP, "            ear.position += now;\n", "            ear.position += now + usize::from(ear.position == 80);\n")
+mutant("a clip repeats a packet", CLIP, "            ear.position += now;\n", "            ear.position += if ear.position == 160 && ear.leg.0 % 2 == 1 { ear.leg.0 += 0; now / 2 } else { now };\n")
+mutant("a clip ends before its last listener", CLIP, "self.ears.iter().all(|e| e.done)", "self.ears.iter().any(|e| e.done)")
+mutant("a late packet carries clip", PACKETS, "let count = if stamp.late { 0 } else {", "let count = if false { 0 } else {", test("a_clip_keeps_its_audience"))
+
+# ---- modes
+mutant("widening does not mute", COMMANDS, "if self.widens(party, from, mode) { self.now + MUTE }", "if false { self.now + MUTE }")
+mutant("widening mutes too short", COMMANDS, "Samples::from_millis(200)", "Samples::from_millis(150)")
+mutant("a muted supervisor is heard", LEG, "if now < self.muted_until { Mode::Spy } else { self.mode }", "self.mode")
+mutant("a frame forgets its mode", TICKS, ".filter(|m| source.frame.marks & mark(*m) != 0)", ".filter(|_| false)", lib("call::ticks"))
+mutant("every frame is marked barge", PACKETS, "let mark = mark(leg.live_mode(now));", "let mark = mark(Mode::Barge); let _ = leg.live_mode(now);", lib("call::ticks"))
+mutant("routes are not decided anew after a mode", COMMANDS, "        self.legs[at].set_mode(mode, until);\n        self.reroute();", "        self.legs[at].set_mode(mode, until);")
+mutant("a role's change keeps what was said before", COMMANDS, "        leg.party.role = role;\n        leg.jitter.forget();", "        leg.party.role = role;")
+mutant("what was said is kept while nobody may hear it", ENGINE, "                leg.jitter.forget();\n", "")
+mutant("a new supervisor keeps an old mode", COMMANDS, "        leg.set_mode(Mode::Spy, MediaTime::ZERO);\n", "")
+mutant("the coach stays in its own mode", ENGINE, "            self.change_coach(Mode::Spy, Actor::Coach);\n", "", test("coach_returns_to_spy_after_the_last_sample"))
+mutant("the coach returns while it speaks", ENGINE, "if self.borrowed && !self.clips.own_playing()", "if self.borrowed")
+mutant("the coach returns from a person's mode", COMMANDS, "        self.borrowed = false;\n        self.change_coach(mode, by);", "        self.change_coach(mode, by);")
+mutant("people speak in a borrowed mode", ENGINE, "if self.borrowed { Mode::Spy } else { self.mode }", "self.mode")
+mutant("effective is a moment early", SENDER, "last.timestamp.wrapping_add(elapsed.max(last.samples))", "last.timestamp.wrapping_add(elapsed)", test("a_mode_change_is_atomic"))
+
+# ---- what cannot be private
+mutant("whisper to nobody is played", ENGINE, "            Mode::Whisper => self.whisper_is_private(),", "            Mode::Whisper => Ok(()),")
+mutant("whisper over a bridge is private", ENGINE, "        if there(Role::Agent) ||", "        if there(Role::Bridge) || there(Role::Agent) ||")
+mutant("an agent aside is there", ENGINE, "l.party.role == role && l.in_conversation());\n        if there", "l.party.role == role);\n        if there")
+mutant("spy is played", ENGINE, "            Mode::Spy => Err(Refusal::Spying),", "            Mode::Spy => Ok(()),")
+mutant("a supervisor whispers into a bridge", COMMANDS, "        if mode == Mode::Whisper && from == Mode::Spy {\n            self.whisper_is_private()?;\n        }\n", "")
+mutant("the coach is put into whisper anywhere", COMMANDS, "        if mode == Mode::Whisper && self.mode == Mode::Spy {\n            self.whisper_is_private()?;\n        }\n", "")
+
+# ---- closing
+mutant("close cuts nothing", COMMANDS, "        self.cut_all(\"the coach has left\");\n", "")
+mutant("close leaves the ears open", ENGINE, "self.options.listen && !self.closed", "self.options.listen")
+mutant("close goes on recording", ENGINE, "self.options.record && !self.closed", "self.options.record")
+mutant("the coach is played after close", COMMANDS, "    fn play(&mut self, spec: ClipSpec) -> Result<Ack, Refusal> {\n        if self.closed {", "    fn play(&mut self, spec: ClipSpec) -> Result<Ack, Refusal> {\n        if false {")
+
+# ---- packets and recordings
+mutant("the customer's channel gets the agent's clips", PACKETS, "[Role::Customer, Role::Agent]) {", "[Role::Agent, Role::Agent]) {")
+mutant("sides are swapped", TICKS, "let [customer, agent] = [Role::Customer, Role::Agent]", "let [customer, agent] = [Role::Agent, Role::Customer]")
+mutant("a party aside is recorded", ENGINE, "leg.in_conversation() && (self.listening() || self.recording())", "self.listening() || self.recording()", test("recording_obeys_the_rule"))
+mutant("relay transcodes", PACKETS, "|_, out| out.extend_from_slice(packet.payload)", "|c, out| out.extend(packet.payload.iter().map(|b| c.encode(c.decode(*b))))", test("customer_gets_the_agents_own_packets"))
+mutant("silence is encoded anew", OVERLAY, "        (true, 0) => *byte,\n", "", test("customer_gets_the_agents_own_packets"))
+mutant("a used number is sent again", SENDER, "i16::MIN..0 => return None,", "i16::MIN..0 => old,", lib("media::sender"))
+mutant("packets from anywhere count", "src/media/latch.rs", "        if self.named_spoke {\n            return Verdict::Dropped;", "        if self.named_spoke {\n            return Verdict::Accepted;")
+
+
+# The core that the rule lives in, and what it is built with: everything else would be compiled for each mutant in vain.
+CORE = ["id", "time", "event", "media", "call"]
+CRATES = ["rtc-rtcp", "sdp-types", "serde", "serde_json", "thiserror", "uuid"]
+
+
+def copy(scratch):
+    for module in CORE:
+        for path in [f"src/{module}", f"src/{module}.rs"]:
+            if (ROOT / path).is_dir():
+                shutil.copytree(ROOT / path, scratch / path, dirs_exist_ok=True)
+            elif (ROOT / path).is_file():
+                (scratch / path).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / path, scratch / path)
+    (scratch / "src/lib.rs").write_text("".join(f"pub mod {module};\n" for module in CORE))
+    # The one file of these modules that needs another crate, and that no rule depends on.
+    media = scratch / "src/media/mod.rs"
+    media.write_text(media.read_text().replace("pub mod resample;\n", ""))
+    wanted = {catcher[1] for *_, catcher in MUTANTS if catcher[0] == "--test"}
+    (scratch / "tests").mkdir(exist_ok=True)
+    for name in wanted:
+        shutil.copy2(ROOT / f"tests/{name}.rs", scratch / "tests")
+    shutil.copytree(ROOT / "tests/support", scratch / "tests/support", dirs_exist_ok=True)
+    shutil.copy2(ROOT / "Cargo.lock", scratch)
+    (scratch / "Cargo.toml").write_text(manifest())
+
+
+def manifest():
+    """Cargo.toml with the core's crates alone."""
+    kept, section = [], ""
+    for line in (ROOT / "Cargo.toml").read_text().splitlines():
+        section = line if line.startswith("[") else section
+        crate = re.match(r"([\w-]+) *=", line)
+        crates = section in ("[dependencies]", "[dev-dependencies]")
+        if not (crates and crate and crate.group(1) not in CRATES):
+            kept.append(line)
+    return "\n".join(kept) + "\n"
+
+
+def run(scratch, args, env):
+    command = ["cargo", "test", "-q", "-j2", *args]
+    return subprocess.run(command, cwd=scratch, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def verdict(scratch, args, env):
+    build = run(scratch, ["--no-run", *args], env)
+    if build.returncode:
+        return "does not compile", build.stdout
+    done = run(scratch, args, env)
+    return ("survived" if done.returncode == 0 else "caught"), done.stdout
+
+
+def first_complaint(output):
+    found = re.search(r"panicked at [^\n]*\n([^\n]*)", output)
+    return found.group(1)[:90] if found else ""
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--scratch", type=pathlib.Path)
+    parser.add_argument("--commands", default="60000", help="commands of the property test for each mutant")
+    parser.add_argument("names", nargs="*", help="only mutants whose names contain one of these")
+    args = parser.parse_args()
+    scratch = args.scratch or pathlib.Path(tempfile.mkdtemp(prefix="sotto-mutants-"))
+    scratch.mkdir(parents=True, exist_ok=True)
+    copy(scratch)
+    env = dict(os.environ, SOTTO_COMMANDS=args.commands, RUST_BACKTRACE="0")
+    env.setdefault("CARGO_TARGET_DIR", str(ROOT / "target/mutants"))
+    chosen = [m for m in MUTANTS if not args.names or any(n in m[0] for n in args.names)]
+    catchers = {tuple(m[4]) for m in chosen}
+    for catcher in sorted(catchers):
+        state, output = verdict(scratch, list(catcher), env)
+        if state != "survived":
+            sys.exit(f"without any mutant, {' '.join(catcher)} {'fails' if state == 'caught' else state}:\n{output[-3000:]}")
+    bad = 0
+    for name, file, old, new, catcher in chosen:
+        path = scratch / file
+        original = path.read_text()
+        began = time.monotonic()
+        if original.count(old) != 1:
+            state, output = f"does not apply ({original.count(old)} places)", ""
+        else:
+            path.write_text(original.replace(old, new))
+            state, output = verdict(scratch, catcher, env)
+            path.write_text(original)
+        bad += state != "caught"
+        print(f"{state:10} {name:52} by {catcher[1]:42} {time.monotonic() - began:4.0f} s  {first_complaint(output)}", flush=True)
+        if state == "does not compile":
+            print(output[-1500:])
+    print(f"{len(chosen)} mutants, {len(chosen) - bad} caught, {bad} not")
+    sys.exit(1 if bad else 0)
+
+
+if __name__ == "__main__":
+    main()

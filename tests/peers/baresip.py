@@ -1,0 +1,95 @@
+"""A phone: a baresip process that plays a WAV file into its calls and records what it hears (Debian's 1.0.0).
+
+Its ways: `net_interface` takes an address; SIP over TLS listens on the port above; the end of the source file ends the
+call, so the file must be longer than it; the module sndfile records each direction to dump-…-enc.wav and -dec.wav,
+complete once the call is over; SIGTERM hangs up.
+"""
+
+import signal
+import socket
+import subprocess
+import time
+
+MODULES = "/usr/lib/baresip/modules"
+
+CONFIG = """\
+sip_listen 127.0.0.1:{port}
+net_interface 127.0.0.1
+call_max_calls 1
+audio_source aufile,{folder}/source.wav
+audio_player aufile,{folder}/player.wav
+audio_alert aufile,/dev/null
+ausrc_srate 8000
+auplay_srate 8000
+ausrc_channels 1
+auplay_channels 1
+snd_path {folder}
+module_path {modules}
+module g711.so
+module aufile.so
+module sndfile.so
+module_app account.so
+module_app menu.so
+"""
+
+
+class Phone:
+    """A phone with one account. It answers by itself; `dial` names whom it calls at once instead."""
+
+    def __init__(self, folder, user, dial=None):
+        folder.mkdir(exist_ok=True)
+        self.folder, self.user = folder, user
+        self.port = free_ports(2)
+        (folder / "config").write_text(CONFIG.format(port=self.port, folder=folder, modules=MODULES))
+        (folder / "accounts").write_text(f"<sip:{user}@127.0.0.1:{self.port}>;regint=0;answermode=auto\n")
+        (folder / "contacts").touch()
+        command = ["baresip", "-4", "-f", str(folder)] + (["-e", f"/dial {dial}"] if dial else [])
+        self.log = open(folder / "log", "wb")
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+
+    @property
+    def uri(self):
+        return f"sip:{self.user}@127.0.0.1:{self.port}"
+
+    def said(self):
+        """All it has printed."""
+        return (self.folder / "log").read_text(errors="replace")
+
+    def wait_for(self, text, seconds=10):
+        until = time.monotonic() + seconds
+        while text not in self.said():
+            assert self.process.poll() is None, f"{self.user}: baresip ended:\n{self.said()}"
+            assert time.monotonic() < until, f"{self.user}: no {text!r} within {seconds} s:\n{self.said()}"
+            time.sleep(0.05)
+
+    def hang_up(self):
+        """Ends the call, if it is up, and the phone."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self.log.close()
+
+    def recording(self):
+        """The file of what it heard."""
+        (file,) = self.folder.glob("dump-*-dec.wav")
+        return file
+
+
+def free_ports(count):
+    """The first of some adjacent ports that are free for UDP and TCP alike."""
+    while True:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.bind(("127.0.0.1", 0))
+            first = probe.getsockname()[1]
+        try:
+            for port in range(first, first + count):
+                for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+                    with socket.socket(socket.AF_INET, kind) as probe:
+                        probe.bind(("127.0.0.1", port))
+            return first
+        except OSError:
+            continue

@@ -1,0 +1,43 @@
+//! Tones, one a speaker, and finding them again.
+
+use super::Sound;
+use std::f64::consts::TAU;
+
+/// A tone of `hz` that never ends.
+pub fn tone(hz: f64) -> Sound {
+    Box::new(move |n| sample(hz, n))
+}
+
+/// `ms` milliseconds of a tone.
+pub fn beep(hz: f64, ms: usize) -> Vec<i16> {
+    (0..ms as u64 * 8).map(|n| sample(hz, n)).collect()
+}
+
+fn sample(hz: f64, n: u64) -> i16 {
+    (4000.0 * (n as f64 * hz * TAU / 8000.0).sin()) as i16
+}
+
+/// The amplitude of `hz` in a sound (Goertzel), as the mean over pieces of 40 ms, so that a jump in phase where packets
+/// meet does not cancel it.
+pub fn amplitude(sound: &[i16], hz: f64) -> f64 {
+    let pieces = sound.chunks_exact(320);
+    let count = pieces.len().max(1) as f64;
+    pieces.map(|p| goertzel(p, hz)).sum::<f64>() / count
+}
+
+/// Whether the tone is there: half of what a speaker sends is, a hundredth is not.
+pub fn hears(sound: &[i16], hz: f64) -> bool {
+    let a = amplitude(sound, hz);
+    assert!(!(200.0..1500.0).contains(&a), "{hz} Hz is neither there nor not: {a}");
+    a >= 1500.0
+}
+
+fn goertzel(piece: &[i16], hz: f64) -> f64 {
+    let turn = 2.0 * (hz * TAU / 8000.0).cos();
+    let (mut a, mut b) = (0.0, 0.0);
+    for s in piece {
+        (a, b) = (f64::from(*s) + turn * a - b, a);
+    }
+    let power = a * a + b * b - turn * a * b;
+    2.0 * power.max(0.0).sqrt() / piece.len() as f64
+}
