@@ -7,8 +7,10 @@ pub mod jitter;
 pub mod latch;
 pub mod mix;
 pub mod overlay;
+pub mod pcm;
 pub mod plc;
 pub mod reception;
+pub mod resample;
 pub mod rtcp;
 pub mod rtp;
 pub mod seed;
@@ -22,4 +24,3 @@ pub const CLOCK_PER_SAMPLE: i64 = 6;
 
 /// The largest payload taken in: 180 ms of G.711, what fits an Ethernet frame beside its headers.
 pub const MAX_PAYLOAD: usize = 1440;
-pub mod resample;

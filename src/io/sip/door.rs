@@ -75,35 +75,26 @@ impl Door {
         let Some(board) = self.board.upgrade() else {
             return Err(Fault::new(503, "shutting down").with("Retry-After", RETRY_AFTER));
         };
-        self.known_party(&board, head, from)?;
+        outsider(&board, head, from)?;
         known(head)?;
         if datagram.len() > STACK_LIMIT {
             return Err(Fault::new(513, format!("a message may have {STACK_LIMIT} bytes here")));
         }
         let key = understood(head, datagram)?;
-        served(head)?;
-        match head.method.as_str() {
-            "CANCEL" if !self.in_progress(&key) => Err(gone()),
-            "INVITE" if head.to_tag().is_none() && !self.in_progress(&key) => self.room(&board),
-            _ => Ok(()),
-        }
-    }
-
-    /// Within a dialog its tags are the pass; outside of one the source address must belong to a trunk.
-    fn known_party(&self, board: &Switchboard, head: &Head, from: SocketAddr) -> Result<(), Fault> {
-        // These are matched to a transaction by their branch.
-        if head.method == "ACK" || head.method == "CANCEL" {
+        if self.in_progress(&key) {
+            // Its dialog may be gone while its answer is still owed: a BYE whose 200 was lost (RFC 3261 §17.2.2).
             return Ok(());
         }
-        if let Some(tag) = head.to_tag() {
+        if let Some(tag) = head.to_tag()
+            && head.method != "ACK"
+        {
             let call_id = head.first("call-id").unwrap_or_default();
-            return board.line(call_id, tag).map(drop).ok_or_else(gone);
+            board.line(call_id, tag).ok_or_else(gone)?;
         }
-        if board.trunk(from.ip()).is_none() {
-            return Err(Fault::new(403, "this address is no configured trunk"));
-        }
+        served(head)?;
         match head.method.as_str() {
-            "BYE" | "INFO" | "UPDATE" => Err(gone()),
+            "CANCEL" => Err(gone()),
+            "INVITE" if head.to_tag().is_none() => self.room(&board),
             _ => Ok(()),
         }
     }
@@ -161,6 +152,21 @@ impl rsipstack::platform::net::UdpSocket for Door {
 
 fn gone() -> Fault {
     Fault::new(481, "there is no such call here (any more)")
+}
+
+/// Within a dialog its tags are the pass; outside of one the source address must belong to a trunk. ACK and CANCEL are
+/// matched to a transaction by their branch.
+fn outsider(board: &Switchboard, head: &Head, from: SocketAddr) -> Result<(), Fault> {
+    if head.to_tag().is_some() || head.method == "ACK" || head.method == "CANCEL" {
+        return Ok(());
+    }
+    if board.trunk(from.ip()).is_none() {
+        return Err(Fault::new(403, "this address is no configured trunk"));
+    }
+    match head.method.as_str() {
+        "BYE" | "INFO" | "UPDATE" => Err(gone()),
+        _ => Ok(()),
+    }
 }
 
 /// Whether method and scheme are known at all; the stack drops others in silence.
