@@ -128,6 +128,18 @@ impl From<String> for Address {
     }
 }
 
+/// A command as the call took it, with all that a replay needs of it. `Debug` shows nothing of it: it may hold numbers
+/// and words.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Given(pub serde_json::Value);
+
+impl fmt::Debug for Given {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<command>")
+    }
+}
+
 /// What happened. The names on the wire are DESIGN §6's without `sotto.`; payloads only grow.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data")]
@@ -139,6 +151,18 @@ pub enum What {
         caller: Address,
         /// What they dialled.
         called: Address,
+    },
+    /// The call was told to do something, and what follows is what came of it. The first of a call is `open`.
+    #[serde(rename = "command.given")]
+    CommandGiven {
+        /// `{"do": …}`: with the same commands and the same packets at the same times a call does the same again.
+        command: Given,
+    },
+    /// The command before was refused: nothing was changed and nothing played.
+    #[serde(rename = "command.refused")]
+    CommandRefused {
+        /// Why.
+        reason: String,
     },
     /// The first leg was answered.
     #[serde(rename = "call.answered")]
@@ -210,11 +234,26 @@ pub enum What {
         /// Why.
         reason: String,
     },
+    /// The coach listens by this playbook from now on.
+    #[serde(rename = "coach.opened")]
+    CoachOpened {
+        /// Its name.
+        playbook: String,
+        /// `sha256:` and the digest of its text, by which a replay knows whether it has the same.
+        digest: String,
+        /// What the machine may do of its own accord, at most.
+        ceiling: Mode,
+        /// How readily it speaks up: `minimal`, `standard`, `training`.
+        sensitivity: String,
+    },
     /// A leg began or stopped speaking, as voice activity sees it.
     #[serde(rename = "speech.edge")]
     SpeechEdge {
         /// True: began.
         speaking: bool,
+        /// When that was known: later than when it was, by the buffer and by what voice activity takes to be sure.
+        #[serde(default)]
+        known: MediaTime,
     },
     /// What a leg said between two silences.
     #[serde(rename = "speech.final")]
@@ -310,6 +349,9 @@ impl What {
     pub fn name(&self) -> &'static str {
         match self {
             What::CallPending { .. } => "call.pending",
+            What::CommandGiven { .. } => "command.given",
+            What::CommandRefused { .. } => "command.refused",
+            What::CoachOpened { .. } => "coach.opened",
             What::CallAnswered {} => "call.answered",
             What::CallConnected {} => "call.connected",
             What::CallEnded { .. } => "call.ended",

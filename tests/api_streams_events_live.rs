@@ -6,6 +6,7 @@ use api_bench::{Bench, Socket, new_call};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use sotto::event::What;
+use sotto::time::MediaTime;
 use tokio_tungstenite::tungstenite::{self, Message, protocol::CloseFrame};
 
 /// The next event, or why there are no more.
@@ -37,7 +38,7 @@ async fn events_arrive_in_order_and_then_the_watermark() {
     let call = new_call();
     bench.record(call, 0, None, What::CallPending { caller: "sip:a@b".into(), called: "c".into() });
     for ms in 1..100 {
-        bench.record(call, ms, Some(1), What::SpeechEdge { speaking: ms % 2 == 0 });
+        bench.record(call, ms, Some(1), What::SpeechEdge { speaking: ms % 2 == 0, known: MediaTime::from_millis(ms) });
     }
     let mut seq = 0;
     let committed = loop {

@@ -38,6 +38,7 @@ TICKS = "src/call/ticks.rs"
 CLIP = "src/call/clip.rs"
 LEG = "src/call/leg.rs"
 JITTER = "src/media/jitter.rs"
+PERMISSION = "src/call/permission.rs"
 SENDER = "src/media/sender.rs"
 OVERLAY = "src/media/overlay.rs"
 
@@ -74,6 +75,14 @@ def cells():
 
 
 cells()
+
+# ---- permission
+PERMITTED = lib("call::permission")
+mutant("a party aside is recorded", PERMISSION, "    takes_part\n", "    (takes_part || true)\n", PERMITTED)
+mutant("a supervisor is recorded", PERMISSION, "Purpose::Recording => is_party &&", "Purpose::Recording =>", PERMITTED)
+mutant("a bridge is transcribed", PERMISSION, "Purpose::Transcribing => is_party &&", "Purpose::Transcribing =>", PERMITTED)
+mutant("what is not permitted is heard", PERMISSION, "Purpose::Listening => permits.listening", "Purpose::Listening => true", PERMITTED)
+mutant("recording without asking", TICKS, "self.voice_of(leg, Purpose::Recording)", "(&leg.frame.pcm, leg.frame.made)", test("recording_obeys_the_rule"))
 
 # ---- the rest of the rule
 mutant("a leg hears itself", MODE, "listener.leg != party.leg\n", "(listener.leg != party.leg || true)\n")

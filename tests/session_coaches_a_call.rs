@@ -79,7 +79,7 @@ impl Stage {
         while let Some(output) = self.conversation.poll() {
             match output {
                 Output::Event(event) => {
-                    if let What::SpeechEdge { speaking } = event.what
+                    if let What::SpeechEdge { speaking, .. } = event.what
                         && event.leg == Some(leg(Role::Agent))
                     {
                         self.agent_speaks = speaking;

@@ -71,7 +71,7 @@ fn call(n: u64) -> CallId {
 
 /// A customer who says one sentence, and hangs up at once if told so.
 fn speaks(conversations: &Conversations, call: CallId, ends: bool) {
-    let happens = |at, what| conversations.event(call, &Event { at, leg: Some(LegId(1)), what });
+    let happens = |at, what| conversations.event(call, Event { at, leg: Some(LegId(1)), what });
     happens(MediaTime::ZERO, What::LegJoined { role: Role::Customer, address: "sip:x@127.0.0.1".into() });
     let pcm = samples::audio("utt10_price.wav");
     let mut at = MediaTime::ZERO;
@@ -80,7 +80,7 @@ fn speaks(conversations: &Conversations, call: CallId, ends: bool) {
         at = at + sotto::time::Samples::FRAME;
     }
     if ends {
-        conversations.event(call, &Event { at, leg: None, what: What::CallEnded { reason: "over".into() } });
+        conversations.event(call, Event { at, leg: None, what: What::CallEnded { reason: "over".into() } });
     }
 }
 
@@ -129,7 +129,7 @@ async fn an_unknown_playbook_is_the_default_and_what_belongs_to_no_call_is_nothi
     assert_eq!(conversations.live(), 1);
     assert!(script.names(call(2)).is_empty());
     let end = Event { at: MediaTime::from_millis(9_000), leg: None, what: What::CallEnded { reason: "over".into() } };
-    conversations.event(call(1), &end);
+    conversations.event(call(1), end);
     assert_eq!(conversations.shutdown(Duration::from_secs(60)).await, 0);
     assert!(script.names(call(1)).contains(&"prompt.shown"), "a whisper that the call's end cut short");
 }

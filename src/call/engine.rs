@@ -2,8 +2,9 @@
 
 use crate::call::clip::{Clips, Over};
 use crate::call::leg::{Leg, Path};
-use crate::call::mode::{self, Source};
+use crate::call::mode::{self, Party, Source};
 use crate::call::outbox::Outbox;
+use crate::call::permission::{Permits, Purpose, allowed};
 use crate::call::record::Track;
 use crate::call::{Ack, Audience};
 use crate::call::{CallOptions, CallState, Command, Output, Port, Refusal};
@@ -72,14 +73,24 @@ impl Call {
             #[cfg(test)]
             broken: false,
         };
+        let opened = call.options.given();
         call.tell(None, pending);
+        call.tell(None, What::CommandGiven { command: opened });
         call
     }
 
     /// Carry out a command.
     pub fn command(&mut self, now: MediaTime, command: Command) -> Result<Ack, Refusal> {
         self.enter(now);
+        if let Some(command) = command.given().filter(|_| self.state != CallState::Ended) {
+            self.tell(None, What::CommandGiven { command });
+        }
         let ack = self.carry_out(command);
+        if let Err(refusal) = &ack
+            && self.state != CallState::Ended
+        {
+            self.tell(None, What::CommandRefused { reason: refusal.to_string() });
+        }
         self.settle();
         ack
     }
@@ -135,8 +146,13 @@ impl Call {
         self.legs.iter().map(|l| (l.id(), l.sender.timestamp_at(self.now))).collect()
     }
 
-    /// Whether the ears are open.
-    pub(super) fn listening(&self) -> bool {
+    /// Whether a party's voice may be used for something now.
+    pub(super) fn allows(&self, party: Party, purpose: Purpose) -> bool {
+        let permits = Permits { recording: self.recording(), transcribing: self.transcribing(), listening: true };
+        allowed(party, purpose, permits)
+    }
+    /// Whether the coach writes down what is said.
+    pub(super) fn transcribing(&self) -> bool {
         self.options.listen && !self.closed
     }
     pub(super) fn recording(&self) -> bool {
@@ -145,8 +161,9 @@ impl Call {
 
     /// Whether `listener` hears `source` live now.
     pub(super) fn hears(&self, listener: &Leg, source: &Leg) -> bool {
+        let permitted = listener.party.role != Role::Supervisor || self.allows(source.party, Purpose::Listening);
         let source = Source::Leg { party: source.party, mode: source.live_mode(self.now) };
-        mode::gain(listener.party, source).is_heard()
+        permitted && mode::gain(listener.party, source).is_heard()
     }
 
     /// Decides anew how every leg is fed, and whose samples are needed. After everything that may change it.
@@ -179,10 +196,7 @@ impl Call {
     }
 
     fn is_listened(&self, leg: &Leg) -> bool {
-        let ears = match leg.party.role {
-            Role::Customer | Role::Agent => leg.in_conversation() && (self.listening() || self.recording()),
-            Role::Supervisor | Role::Bridge | Role::Earpiece => false,
-        };
+        let ears = [Purpose::Transcribing, Purpose::Recording].into_iter().any(|p| self.allows(leg.party, p));
         ears || self.legs.iter().any(|l| l.path == Path::Mix && self.hears(l, leg))
     }
 

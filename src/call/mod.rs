@@ -8,10 +8,12 @@ mod clip;
 mod commands;
 mod engine;
 pub mod fallback;
+mod given;
 mod leg;
 pub mod mode;
 mod outbox;
 mod packets;
+pub mod permission;
 mod record;
 mod ticks;
 
@@ -45,7 +47,7 @@ pub struct CallOptions {
 }
 
 /// What SDP settled for a leg.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct LegMedia {
     /// Both directions.
     pub codec: Codec,
@@ -62,7 +64,7 @@ pub struct LegMedia {
 }
 
 /// A leg that joins.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct LegSpec {
     /// What it is to the call.
     pub role: Role,
@@ -77,7 +79,8 @@ pub struct LegSpec {
 }
 
 /// Who speaks: the machine, or a supervisor's leg.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Speaker {
     /// The machine itself.
     Coach,
@@ -86,7 +89,8 @@ pub enum Speaker {
 }
 
 /// For whom a clip is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Audience {
     /// Those the coach's mode reaches when the first sample is sent (what people have the coach say).
     Mode,
@@ -98,9 +102,10 @@ pub enum Audience {
 }
 
 /// Audio the coach is to play.
-#[derive(Clone)]
+#[derive(Clone, serde::Serialize, serde::Deserialize)]
 pub struct ClipSpec {
-    /// Mono, 8 kHz.
+    /// Mono, 8 kHz. The journal keeps its length alone: a replay plays as much silence.
+    #[serde(rename = "samples", with = "given::length")]
     pub pcm: Arc<[i16]>,
     /// For whom.
     pub audience: Audience,
@@ -110,7 +115,9 @@ pub struct ClipSpec {
     pub text: Option<crate::event::Words>,
 }
 
-/// Something a call is told to do.
+/// Something a call is told to do. Its serialised form is what the journal keeps (`command.given`).
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
 pub enum Command {
     /// A leg joins. Answers `Ack::Leg`.
     AddLeg(LegSpec),

@@ -5,6 +5,7 @@ use crate::call::engine::Call;
 use crate::call::leg::{Leg, Path, is_somewhere};
 use crate::call::mode::{self, Source};
 use crate::call::packets::{mark, send};
+use crate::call::permission::Purpose;
 use crate::call::{CallState, FRAME, Port};
 use crate::event::{Mode, Role, What};
 use crate::media::jitter::{DELAY, Made};
@@ -68,15 +69,10 @@ impl Call {
         if at < MediaTime::ZERO {
             return;
         }
-        if self.listening() {
-            for leg in &self.legs {
-                match leg.party.role {
-                    Role::Customer | Role::Agent => {
-                        let (pcm, made) = said(leg);
-                        self.outbox.heard(leg.id(), leg.party.role, at, pcm, made == Made::Concealed);
-                    }
-                    Role::Supervisor | Role::Bridge | Role::Earpiece => {}
-                }
+        if self.transcribing() {
+            for leg in self.legs.iter().filter(|l| is_side(l.party.role)) {
+                let (pcm, made) = self.voice_of(leg, Purpose::Transcribing);
+                self.outbox.heard(leg.id(), leg.party.role, at, pcm, made == Made::Concealed);
             }
         }
         // A call that nobody has answered has nothing to record.
@@ -92,9 +88,19 @@ impl Call {
     fn side(&self, role: Role) -> Sum {
         let mut sum = Sum::default();
         for leg in self.legs.iter().filter(|l| l.party.role == role) {
-            sum.add(said(leg).0);
+            sum.add(self.voice_of(leg, Purpose::Recording).0);
         }
         sum
+    }
+
+    /// What a leg said in the present tick: nothing where that may not be used.
+    fn voice_of<'a>(&self, leg: &'a Leg, purpose: Purpose) -> (&'a [i16; FRAME], Made) {
+        const SILENCE: [i16; FRAME] = [0; FRAME];
+        if leg.listened && self.allows(leg.party, purpose) {
+            (&leg.frame.pcm, leg.frame.made)
+        } else {
+            (&SILENCE, Made::Silent)
+        }
     }
 
     /// A clip that cannot begin any more is not kept waiting for a turn that would let out what was meant otherwise.
@@ -187,10 +193,12 @@ fn was_for(listener: &Leg, source: &Leg) -> bool {
         .all(|mode| mode::gain(listener.party, Source::Leg { party: source.party, mode }).is_heard())
 }
 
-/// What a leg said in the present tick: nothing while it is aside, for then it is not listened to.
-fn said(leg: &Leg) -> (&[i16; FRAME], Made) {
-    const SILENCE: [i16; FRAME] = [0; FRAME];
-    if leg.listened { (&leg.frame.pcm, leg.frame.made) } else { (&SILENCE, Made::Silent) }
+/// The two sides of a conversation.
+fn is_side(role: Role) -> bool {
+    match role {
+        Role::Customer | Role::Agent => true,
+        Role::Supervisor | Role::Bridge | Role::Earpiece => false,
+    }
 }
 
 #[cfg(test)]

@@ -77,7 +77,7 @@ impl Arbiter {
             return Err(Reason::Stale(now - candidate.useful_until));
         }
         if !self.sensitivity.admits(candidate.urgency) {
-            return Err(Reason::Sensitivity(name(self.sensitivity)));
+            return Err(Reason::Sensitivity(self.sensitivity.name()));
         }
         if self.given >= limits.max_prompts {
             return Err(Reason::Cap(limits.max_prompts));
@@ -112,14 +112,6 @@ impl Arbiter {
 fn left(now: MediaTime, last: Option<MediaTime>, wait: Samples) -> Option<Samples> {
     let until = last? + wait;
     (until > now).then(|| until - now)
-}
-
-fn name(sensitivity: Sensitivity) -> &'static str {
-    match sensitivity {
-        Sensitivity::Minimal => "minimal",
-        Sensitivity::Standard => "standard",
-        Sensitivity::Training => "training",
-    }
 }
 
 #[cfg(test)]

@@ -61,6 +61,7 @@ enum Duty {
 pub struct Coach {
     playbook: Arc<Playbook>,
     ceiling: Mode,
+    sensitivity: Sensitivity,
     duty: Duty,
     people: People,
     detectors: Detectors,
@@ -93,6 +94,7 @@ impl Coach {
             disclosures: Disclosures::new(&playbook),
             playbook,
             ceiling,
+            sensitivity,
             duty: Duty::On,
             people: People::default(),
             detectors: Detectors::default(),
@@ -106,10 +108,22 @@ impl Coach {
     }
 
     /// Another playbook from now on. What was said and advised before counts on.
-    pub fn use_playbook(&mut self, playbook: Arc<Playbook>) {
+    pub fn use_playbook(&mut self, now: MediaTime, playbook: Arc<Playbook>) {
         self.disclosures = self.disclosures.under(&playbook);
         self.detectors = Detectors::default();
         self.playbook = playbook;
+        self.opened(now);
+    }
+
+    /// The journal is told by what the coach goes.
+    fn opened(&mut self, now: MediaTime) {
+        let what = What::CoachOpened {
+            playbook: self.playbook.name.to_string(),
+            digest: self.playbook.digest.to_string(),
+            ceiling: self.ceiling,
+            sensitivity: self.sensitivity.name().into(),
+        };
+        self.outputs.push_back(Output::Event(Event { at: now, leg: None, what }));
     }
 
     /// A leg is this now; for those who know before an event says so.
@@ -122,7 +136,7 @@ impl Coach {
         match &event.what {
             What::LegJoined { role, .. } => self.with_leg(event, |people, leg| people.is(leg, *role)),
             What::LegLeft { .. } => self.with_leg(event, People::left),
-            What::SpeechEdge { speaking } => {
+            What::SpeechEdge { speaking, .. } => {
                 self.with_leg(event, |people, leg| people.speaking(leg, *speaking, event.at));
             }
             What::CallConnected {} => self.disclosures.connected(event.at),
@@ -134,7 +148,10 @@ impl Coach {
                 let heard = Heard { leg: event.leg, role: *role, utterance: *utterance, end: *end };
                 self.heard(now, heard, text);
             }
-            What::CallPending { .. }
+            What::CallPending { .. } => self.opened(now),
+            What::CommandGiven { .. }
+            | What::CommandRefused { .. }
+            | What::CoachOpened { .. }
             | What::CallAnswered {}
             | What::LegChanged { .. }
             | What::ModeChanged { .. }

@@ -18,6 +18,8 @@ pub const SLOT: &str = "{competitor}";
 pub struct Playbook {
     /// Its name: that of its file.
     pub name: Arc<str>,
+    /// `sha256:` and the digest of its text, so that a replay knows whether it has the same; `none` where there is none.
+    pub digest: Arc<str>,
     /// Rival companies, as people write them.
     pub competitors: Vec<Arc<str>>,
     /// How much advice a call may have.
@@ -104,6 +106,14 @@ pub enum Sensitivity {
 }
 
 impl Sensitivity {
+    /// As configuration and events name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Sensitivity::Minimal => "minimal",
+            Sensitivity::Standard => "standard",
+            Sensitivity::Training => "training",
+        }
+    }
     /// Whether something this pressing is let through.
     pub fn admits(self, urgency: Urgency) -> bool {
         urgency
@@ -119,6 +129,6 @@ impl Playbook {
     /// One that notices nothing.
     pub fn silent() -> Self {
         let limits = Limits { cooldown: Samples(0), max_prompts: 0 };
-        Playbook { name: "silent".into(), competitors: Vec::new(), limits, rules: Vec::new() }
+        Playbook { name: "silent".into(), digest: "none".into(), competitors: Vec::new(), limits, rules: Vec::new() }
     }
 }

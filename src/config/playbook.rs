@@ -9,6 +9,7 @@ use crate::coach::detect::pattern::Pattern;
 use crate::coach::playbook::{Kind, Limits, PROMPT_WORDS, Playbook, Rule, Urgency};
 use crate::event::Role;
 use crate::time::Samples;
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -94,7 +95,12 @@ pub(super) fn read(name: &str, file: &str, text: &str, faults: &Faults) -> Playb
     }
     let rules = moments.into_iter().filter_map(|section| reader.rule(section)).collect();
     root.end();
-    Playbook { name: name.into(), competitors, limits, rules }
+    Playbook { name: name.into(), digest: digest(text), competitors, limits, rules }
+}
+
+fn digest(text: &str) -> Arc<str> {
+    let bytes = Sha256::digest(text);
+    bytes.iter().fold(String::from("sha256:"), |hex, byte| hex + &format!("{byte:02x}")).into()
 }
 
 fn limits(mut section: Section<'_>) -> Limits {

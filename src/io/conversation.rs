@@ -153,8 +153,8 @@ impl Conversations {
     }
 
     /// Something happened in the call. `call.ended` ends the conversation once its last utterance has its words.
-    pub fn event(&self, call: CallId, event: &Event) {
-        self.tell(call, Message::Event { call, event: Box::new(event.clone()) });
+    pub fn event(&self, call: CallId, event: Event) {
+        self.tell(call, Message::Event { call, event: Box::new(event) });
     }
 
     /// The coach is taken away: what was said so far still gets its words, and leads to nothing.

@@ -248,7 +248,10 @@ impl Metrics {
             What::PromptOffered { .. } => drop(self.coach.prompts_offered.inc()),
             What::PromptSuppressed { .. } => drop(self.coach.prompts_suppressed.inc()),
             What::PromptSpoken { .. } => drop(self.coach.prompts_spoken.inc()),
-            What::CallAnswered {}
+            What::CommandGiven { .. }
+            | What::CommandRefused { .. }
+            | What::CoachOpened { .. }
+            | What::CallAnswered {}
             | What::LegJoined { .. }
             | What::LegLeft { .. }
             | What::LegChanged { .. }

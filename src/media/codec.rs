@@ -1,7 +1,7 @@
 //! What a leg speaks on the wire: G.711 (ITU-T), bytes in, linear 16-bit samples out, and back.
 
 /// A codec and its clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Codec {
     /// G.711 μ-law, static payload type 0 (RFC 3551 §4.5.14).
     #[serde(rename = "PCMU")]

@@ -9,6 +9,14 @@ impl Seed {
     pub fn new(seed: u64) -> Self {
         Seed(seed)
     }
+    /// A seed as text: sixteen hexadecimal digits.
+    pub fn written(seed: u64) -> String {
+        format!("{seed:016x}")
+    }
+    /// A seed from its text.
+    pub fn read(text: &str) -> Option<u64> {
+        u64::from_str_radix(text, 16).ok()
+    }
     /// The next 64 bits.
     pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);

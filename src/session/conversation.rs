@@ -42,8 +42,9 @@ impl Conversation {
     }
 
     /// Another playbook from now on.
-    pub fn use_playbook(&mut self, playbook: Arc<Playbook>) {
-        self.coach.use_playbook(playbook);
+    pub fn use_playbook(&mut self, now: MediaTime, playbook: Arc<Playbook>) {
+        self.coach.use_playbook(now, playbook);
+        self.drain(now);
     }
 
     /// Something happened.
@@ -119,7 +120,7 @@ impl Conversation {
                 }
                 Heard::Edge { leg, role, speaking, at } => {
                     self.coach.knows(leg, role);
-                    Event { at, leg: Some(leg), what: What::SpeechEdge { speaking } }
+                    Event { at, leg: Some(leg), what: What::SpeechEdge { speaking, known: now } }
                 }
                 Heard::Final { utterance, leg, role, start, end, text, confidence } => {
                     let what = What::SpeechFinal { utterance, role, start, end, text, confidence };

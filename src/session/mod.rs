@@ -1,11 +1,14 @@
-//! One call's listening and coaching as a single machine: speech and coach joined.
+//! One call's listening and coaching as a single machine ([`Conversation`]: speech and coach joined), and the whole call
+//! with it ([`Session`]).
 //!
 //! In come what the ears heard, the call's events, recognised text and the time; out come recognition jobs, events
 //! and prompts to be spoken. Knows no engine, no socket, no clock.
 
 mod conversation;
+pub mod joined;
 
 pub use conversation::{Conversation, Options};
+pub use joined::Session;
 
 use crate::event::{Event, Mode, Role, Words};
 use crate::id::{LegId, PromptId};

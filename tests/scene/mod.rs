@@ -59,7 +59,7 @@ impl Scene {
 
     /// A role begins or stops speaking.
     pub fn speaking(&mut self, role: Role, speaking: bool) {
-        self.tell(Some(leg(role)), What::SpeechEdge { speaking });
+        self.tell(Some(leg(role)), What::SpeechEdge { speaking, known: self.now });
     }
 
     /// A role speaks for a second; the words are there a quarter of a second later.

@@ -85,6 +85,9 @@ fn line(at: MediaTime, what: &What) -> Option<(Ink, String)> {
         What::ModeChanged { from, to, .. } => aside(format!("the coach: {} → {}", mode(*from), mode(*to))),
         What::CallEnded { reason } => aside(format!("the call has ended: {reason}")),
         What::CallPending { .. }
+        | What::CommandGiven { .. }
+        | What::CommandRefused { .. }
+        | What::CoachOpened { .. }
         | What::CallAnswered {}
         | What::LegJoined { .. }
         | What::LegLeft { .. }

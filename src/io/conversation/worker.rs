@@ -124,7 +124,7 @@ impl Worker {
             Message::Open { call, playbook } => self.open(call, &playbook),
             Message::Playbook { call, playbook } => {
                 let playbook = self.find(call, &playbook);
-                self.drive(call, None, |conversation, _| conversation.use_playbook(playbook));
+                self.drive(call, None, |conversation, now| conversation.use_playbook(now, playbook));
             }
             Message::Heard { call, leg, role, at, pcm } => {
                 self.drive(call, Some(at), |c, now| c.handle(now, Input::Heard { leg, role, at, pcm: &pcm }));

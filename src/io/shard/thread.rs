@@ -382,11 +382,12 @@ fn carry_out(sinks: &Sinks, call: CallId, legs: &[LegIo], output: Output<'_>) {
     }
 }
 
+/// The journal first, so that what a conversation makes of an event is numbered after it.
 fn tell(sinks: &Sinks, call: CallId, event: Event) {
+    sinks.journal.record(call, event.clone());
     if let Some(conversations) = &sinks.conversations {
-        conversations.event(call, &event);
+        conversations.event(call, event);
     }
-    sinks.journal.record(call, event);
 }
 
 fn send(legs: &[LegIo], sinks: &Sinks, leg: LegId, port: Port, to: SocketAddr, bytes: &[u8]) {

@@ -76,12 +76,8 @@ impl Door {
             return Err(Fault::new(503, "shutting down").with("Retry-After", RETRY_AFTER));
         };
         outsider(&board, head, from)?;
-        known(head)?;
-        if datagram.len() > STACK_LIMIT {
-            return Err(Fault::new(513, format!("a message may have {STACK_LIMIT} bytes here")));
-        }
-        let key = understood(head, datagram)?;
-        if self.in_progress(&key) {
+        let key = understood(head, datagram);
+        if key.as_ref().is_ok_and(|key| self.in_progress(key)) {
             // Its dialog may be gone while its answer is still owed: a BYE whose 200 was lost (RFC 3261 §17.2.2).
             return Ok(());
         }
@@ -91,6 +87,8 @@ impl Door {
             let call_id = head.first("call-id").unwrap_or_default();
             board.line(call_id, tag).ok_or_else(gone)?;
         }
+        known(head)?;
+        key?;
         served(head)?;
         match head.method.as_str() {
             "CANCEL" => Err(gone()),
@@ -200,6 +198,9 @@ fn served(head: &Head) -> Result<(), Fault> {
 /// Whether the stack below can work with it; it drops in silence what it cannot read.
 fn understood(head: &Head, datagram: &[u8]) -> Result<TransactionKey, Fault> {
     let unread = |what: &str| Fault::bad(format!("{what} cannot be read"));
+    if datagram.len() > STACK_LIMIT {
+        return Err(Fault::new(513, format!("a message may have {STACK_LIMIT} bytes here")));
+    }
     let Ok(SipMessage::Request(request)) = SipMessage::try_from(datagram) else {
         return Err(unread("the message"));
     };

@@ -1,0 +1,82 @@
+//! Whether somebody's voice may be used for something: the one question that recording, transcribing and listening in
+//! each ask before the first frame, and again whenever an answer may have changed (DESIGN §5).
+
+use crate::call::mode::Party;
+use crate::event::{Place, Role};
+
+/// What a voice is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To keep it.
+    Recording,
+    /// To write down what it says.
+    Transcribing,
+    /// For a supervisor to hear it.
+    Listening,
+}
+
+/// What is permitted in a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Permits {
+    /// To keep voices.
+    pub recording: bool,
+    /// To write down what they say.
+    pub transcribing: bool,
+    /// For supervisors to hear them.
+    pub listening: bool,
+}
+
+/// Whether this party's voice may be used for this.
+///
+/// A party aside is no part of the conversation, and nothing of theirs is used. Only customers and agents are recorded and
+/// transcribed: supervisors speak in confidence, and what comes over a bridge is nobody's alone.
+pub fn allowed(party: Party, purpose: Purpose, permits: Permits) -> bool {
+    let takes_part = party.place == Place::InConversation;
+    let is_party = match party.role {
+        Role::Customer | Role::Agent => true,
+        Role::Supervisor | Role::Bridge | Role::Earpiece => false,
+    };
+    takes_part
+        && match purpose {
+            Purpose::Recording => is_party && permits.recording,
+            Purpose::Transcribing => is_party && permits.transcribing,
+            Purpose::Listening => permits.listening,
+        }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::LegId;
+
+    const ALL: Permits = Permits { recording: true, transcribing: true, listening: true };
+    const ROLES: [Role; 5] = [Role::Customer, Role::Agent, Role::Supervisor, Role::Bridge, Role::Earpiece];
+
+    fn party(role: Role, place: Place) -> Party {
+        Party { leg: LegId(1), role, place }
+    }
+
+    #[test]
+    fn what_is_not_permitted_is_allowed_for_nobody() {
+        let none = |purpose| match purpose {
+            Purpose::Recording => Permits { recording: false, ..ALL },
+            Purpose::Transcribing => Permits { transcribing: false, ..ALL },
+            Purpose::Listening => Permits { listening: false, ..ALL },
+        };
+        for purpose in [Purpose::Recording, Purpose::Transcribing, Purpose::Listening] {
+            for role in ROLES {
+                assert!(!allowed(party(role, Place::InConversation), purpose, none(purpose)), "{role:?} {purpose:?}");
+                assert!(!allowed(party(role, Place::Aside), purpose, ALL), "{role:?} aside {purpose:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn customers_and_agents_are_recorded_and_transcribed_nobody_else() {
+        for purpose in [Purpose::Recording, Purpose::Transcribing] {
+            let who = ROLES.map(|role| allowed(party(role, Place::InConversation), purpose, ALL));
+            assert_eq!(who, [true, true, false, false, false]);
+        }
+        assert!(ROLES.iter().all(|r| allowed(party(*r, Place::InConversation), Purpose::Listening, ALL)));
+    }
+}

@@ -1,0 +1,120 @@
+//! A call and its conversation as one machine on one clock: what a media shard and a listening thread do between them,
+//! with no queue in between. For tests, and for replaying what a journal holds.
+
+use super::{Conversation, Input, Options};
+use crate::call::{self, Ack, Audience, Call, CallOptions, ClipSpec, Command, FRAME, Port, Refusal};
+use crate::event::{Event, Mode, Words};
+use crate::id::{LegId, PromptId};
+use crate::speech::{Job, Recognised};
+use crate::time::MediaTime;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// A whole call. Driven by `command`, `packet`, `recognised`, `voiced` and `tick`, and drained after each.
+pub struct Session {
+    call: Call,
+    conversation: Conversation,
+}
+
+/// What a session wants done.
+pub enum Output<'a> {
+    /// Send a datagram from a leg's socket.
+    Send { leg: LegId, port: Port, to: SocketAddr, bytes: &'a [u8] },
+    /// 20 ms of recording.
+    Record { at: MediaTime, customer: &'a [i16; FRAME], agent: &'a [i16; FRAME] },
+    /// Tell the journal and everyone who listens.
+    Event(Event),
+    /// Turn this audio into words; answer with `recognised`.
+    Recognise(Job),
+    /// Synthesise; answer with `voiced`.
+    Speak { prompt: PromptId, text: Words, mode: Mode },
+}
+
+impl Session {
+    /// A call without legs, listened to under these options.
+    pub fn new(call: CallOptions, coach: Options) -> Self {
+        Session { call: Call::new(call), conversation: Conversation::new(coach) }
+    }
+
+    /// Carry out a command.
+    pub fn command(&mut self, now: MediaTime, command: Command) -> Result<Ack, Refusal> {
+        let closes = matches!(command, Command::Close);
+        let ack = self.call.command(now, command);
+        if closes && ack.is_ok() {
+            self.conversation.handle(now, Input::Close);
+        }
+        ack
+    }
+
+    /// A datagram arrived on a leg's socket.
+    pub fn packet(&mut self, now: MediaTime, leg: LegId, port: Port, from: SocketAddr, bytes: &[u8]) {
+        self.call.packet(now, leg, port, from, bytes);
+    }
+
+    /// A recogniser answered.
+    pub fn recognised(&mut self, now: MediaTime, recognised: Recognised) {
+        self.conversation.handle(now, Input::Recognised(recognised));
+    }
+
+    /// A prompt was synthesised, or could not be.
+    pub fn voiced(&mut self, now: MediaTime, prompt: PromptId, mode: Mode, voice: Result<(Arc<[i16]>, Words), String>) {
+        let result = voice.and_then(|(pcm, text)| {
+            let clip = ClipSpec { pcm, audience: Audience::Own(mode), looped: false, text: Some(text) };
+            match self.command(now, Command::Play(clip)) {
+                Ok(Ack::Clip(clip)) => Ok(clip),
+                Ok(_) => Err("the call gave the clip no name".into()),
+                Err(refusal) => Err(refusal.to_string()),
+            }
+        });
+        self.conversation.handle(now, Input::Speaking { prompt, result });
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: MediaTime) {
+        if self.call.poll_timeout().is_some_and(|due| due <= now) {
+            self.call.tick(now);
+        }
+        if self.conversation.poll_timeout().is_some_and(|due| due <= now) {
+            self.conversation.handle(now, Input::Tick);
+        }
+    }
+
+    /// When `tick` is due.
+    pub fn poll_timeout(&self) -> Option<MediaTime> {
+        self.call.poll_timeout().into_iter().chain(self.conversation.poll_timeout()).min()
+    }
+
+    /// Whether the call is over, its last words are there, and everything was told.
+    pub fn is_idle(&self) -> bool {
+        self.conversation.is_idle()
+    }
+
+    /// Hands over all there is to do, cause before effect.
+    pub fn drain(&mut self, now: MediaTime, mut does: impl FnMut(Output<'_>)) {
+        while let Some(output) = self.call.poll() {
+            match output {
+                call::Output::Send { leg, port, to, bytes } => does(Output::Send { leg, port, to, bytes }),
+                call::Output::Record { at, customer, agent } => does(Output::Record { at, customer, agent }),
+                call::Output::Heard { leg, role, at, pcm, .. } => {
+                    self.conversation.handle(now, Input::Heard { leg, role, at, pcm });
+                }
+                call::Output::Event(event) => {
+                    does(Output::Event(event.clone()));
+                    self.conversation.handle(now, Input::Event(&event));
+                }
+            }
+            advise(&mut self.conversation, &mut does);
+        }
+        advise(&mut self.conversation, &mut does);
+    }
+}
+
+fn advise(conversation: &mut Conversation, does: &mut impl FnMut(Output<'_>)) {
+    while let Some(output) = conversation.poll() {
+        does(match output {
+            super::Output::Recognise(job) => Output::Recognise(job),
+            super::Output::Event(event) => Output::Event(event),
+            super::Output::Speak { prompt, text, mode } => Output::Speak { prompt, text, mode },
+        });
+    }
+}
