@@ -157,7 +157,6 @@ mutant("the coach is played after close", COMMANDS, "    fn play(&mut self, spec
 # ---- packets and recordings
 mutant("the customer's channel gets the agent's clips", PACKETS, "[Role::Customer, Role::Agent]) {", "[Role::Agent, Role::Agent]) {")
 mutant("sides are swapped", TICKS, "let [customer, agent] = [Role::Customer, Role::Agent]", "let [customer, agent] = [Role::Agent, Role::Customer]")
-mutant("a party aside is recorded", ENGINE, "leg.in_conversation() && (self.listening() || self.recording())", "self.listening() || self.recording()", test("recording_obeys_the_rule"))
 mutant("relay transcodes", PACKETS, "|_, out| out.extend_from_slice(packet.payload)", "|c, out| out.extend(packet.payload.iter().map(|b| c.encode(c.decode(*b))))", test("customer_gets_the_agents_own_packets"))
 mutant("silence is encoded anew", OVERLAY, "        (true, 0) => *byte,\n", "", test("customer_gets_the_agents_own_packets"))
 mutant("a used number is sent again", SENDER, "i16::MIN..0 => return None,", "i16::MIN..0 => old,", lib("media::sender"))
