@@ -119,7 +119,7 @@ mutant("a late packet carries clip", PACKETS, "let count = if stamp.late { 0 } e
 mutant("widening does not mute", COMMANDS, "if self.widens(party, from, mode) { self.now + MUTE }", "if false { self.now + MUTE }")
 mutant("widening mutes too short", COMMANDS, "Samples::from_millis(200)", "Samples::from_millis(150)")
 mutant("a muted supervisor is heard", LEG, "if now < self.muted_until { Mode::Spy } else { self.mode }", "self.mode")
-mutant("a frame forgets its mode", TICKS, ".filter(|m| source.frame.marks & mark(*m) != 0)", ".filter(|_| false)", lib("call::ticks"))
+mutant("a frame forgets its mode", TICKS, ".filter(|m| source.voice.marks & mark(*m) != 0)", ".filter(|_| false)", lib("call::ticks"))
 mutant("every frame is marked barge", PACKETS, "let mark = mark(leg.live_mode(now));", "let mark = mark(Mode::Barge); let _ = leg.live_mode(now);", lib("call::ticks"))
 mutant("routes are not decided anew after a mode", COMMANDS, "        self.legs[at].set_mode(mode, until);\n        self.reroute();", "        self.legs[at].set_mode(mode, until);")
 mutant("a role's change keeps what was said before", COMMANDS, "        leg.party.role = role;\n        leg.jitter.forget();", "        leg.party.role = role;")

@@ -4,8 +4,9 @@ use crate::call::mode::Party;
 use crate::call::{LegMedia, LegSpec, LegView};
 use crate::event::{Address, Mode, Place, Role};
 use crate::id::LegId;
-use crate::media::jitter::{Frame, Jitter};
+use crate::media::jitter::{Ear, Frame, Jitter};
 use crate::media::latch::{Latch, Verdict};
+use crate::media::pcm::Rate;
 use crate::media::reception::{Arrival, Reception};
 use crate::media::rtcp;
 use crate::media::rtp::Packet;
@@ -47,10 +48,16 @@ pub(crate) struct Leg {
     pub address: Address,
     /// Whether anyone needs its samples decoded.
     pub listened: bool,
+    /// Whether ears or recording do.
+    pub tapped: bool,
+    /// Whether a leg that is mixed for does.
+    pub mixed: bool,
     pub sender: Sender,
     pub jitter: Jitter,
-    /// What it said in the present tick.
+    /// What it said `DELAY` before the present tick, for ears and recording.
     pub frame: Frame,
+    /// What it said as lately as the network allows, for the mix.
+    pub voice: Frame,
     pub report_due: MediaTime,
     mode: Mode,
     muted_until: MediaTime,
@@ -72,9 +79,12 @@ impl Leg {
             path: Path::Mix,
             address: spec.address,
             listened: false,
+            tapped: false,
+            mixed: false,
             sender: Sender::new(seed),
-            jitter: Jitter::default(),
+            jitter: Jitter::new(Rate::Narrow, 8000),
             frame: Frame::default(),
+            voice: Frame::default(),
             report_due: rtcp::due(now, seed, true),
             mode: spec.mode,
             muted_until: MediaTime::ZERO,
@@ -93,6 +103,15 @@ impl Leg {
     }
     pub fn in_conversation(&self) -> bool {
         self.party.place == Place::InConversation
+    }
+    /// Reads what it said for those who hear it at this tick.
+    pub fn read(&mut self, at: MediaTime) {
+        if self.tapped {
+            self.jitter.pull(Ear::Tap, at, &mut self.frame);
+        }
+        if self.mixed {
+            self.jitter.pull(Ear::Mix, at, &mut self.voice);
+        }
     }
     /// The mode it was set to. Counts for supervisors alone.
     pub fn mode(&self) -> Mode {

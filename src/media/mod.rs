@@ -1,20 +1,24 @@
 //! Packets and samples: RTP, RTCP, codecs, jitter, and the headers of what leaves.
 //! Knows nothing of calls, roles or modes. Everything here is mono at 8 kHz.
 
+pub mod arrivals;
 pub mod codec;
 pub mod dtmf;
 pub mod jitter;
 pub mod latch;
+pub mod line;
 pub mod mix;
 pub mod overlay;
 pub mod pcm;
 pub mod plc;
+pub mod reader;
 pub mod reception;
 pub mod resample;
 pub mod rtcp;
 pub mod rtp;
 pub mod seed;
 pub mod sender;
+pub mod shift;
 
 /// Samples in a frame at 8 kHz: 20 ms.
 pub const FRAME: usize = 160;
