@@ -62,6 +62,13 @@ impl Line {
         slots(self.slot(at), self.len()).take(most).take_while(|slot| self.marks[*slot] != 0).count()
     }
 
+    /// Whether `length` samples from `at` on are all there, with one mark.
+    pub fn is_even(&self, at: i64, length: usize) -> bool {
+        let first = self.marks[self.slot(at)];
+        self.run(at, length) == length
+            && slots(self.slot(at), self.len()).take(length).all(|slot| self.marks[slot] == first)
+    }
+
     /// How far after `at` the next sample is; `None` if there is none.
     pub fn next(&self, at: i64) -> Option<i64> {
         let from = at.max(self.oldest());
@@ -117,6 +124,8 @@ mod tests {
         assert_eq!([line.next(-500), line.next(0), line.next(60), line.next(380)], [Some(400), Some(0), Some(160), None]);
         let mut out = [0; 70];
         assert_eq!((line.read(310, &mut out), out), (2, [2; 70]));
+        line.write(60, &[3; 160], 3);
+        assert_eq!([line.is_even(-100, 160), line.is_even(-100, 161), line.is_even(220, 161)], [true, false, false]);
     }
 
     #[test]

@@ -3,16 +3,18 @@
 //! up has the marks of what it is made from.
 
 use crate::media::pcm::Rate;
-use crate::media::shift::{blend, stride};
+use crate::media::shift::{alike, blend, stride};
 
 /// Remembered: two of the longest periods.
 const MEMORY_MS: usize = 40;
 /// 400 Hz to 50 Hz: where voices are. In tenths of a millisecond.
-const PERIODS_MS10: std::ops::RangeInclusive<usize> = 25..=200;
+const PERIODS_MS10: [usize; 2] = [25, 200];
 /// As it was for so long; from there it fades evenly.
 const WHOLE_MS: usize = 20;
 /// After which nothing of the past is heard. Longer repetition sounds like a machine, shorter like a stammer.
 const FADE_MS: usize = 100;
+/// Two periods that are less alike than this are none.
+const PERIODIC: f32 = 0.5;
 /// What comes after a gap is blended in over this.
 const BLEND_MS: usize = 5;
 
@@ -119,9 +121,10 @@ impl Concealer {
             let at = period - smooth + i;
             self.cycle[at] = blend(self.cycle[at], self.past[before + at], i, smooth);
         }
-        // What lies before the period's first sample, against what lies before the gap.
-        let left = self.past[..last].last().copied().unwrap_or(0);
-        self.step = i32::from(self.past[memory - 1]) - i32::from(left);
+        // What lies before the period's first sample, against what lies before the gap. In noise there is no such thing.
+        let (here, there) = (&self.past[last..], &self.past[before..last]);
+        let periodic = alike(here, there, self.rate) > PERIODIC;
+        self.step = if periodic { i32::from(here[period - 1]) - i32::from(there[period - 1]) } else { 0 };
     }
 
     fn next(&mut self) -> i16 {
@@ -153,22 +156,16 @@ fn ms(rate: Rate, ms: usize) -> usize {
     rate.hz() as usize / 1000 * ms
 }
 
-/// The lag at which the last 20 ms most resemble what was before them.
+/// The lag at which the last 20 ms most resemble what was before them; the longest where they resemble nothing, for a
+/// short piece of noise over and over is a buzz.
 fn pitch(past: &[i16], rate: Rate) -> usize {
     let (memory, frame, stride) = (past.len(), rate.frame(), stride(rate));
     let recent = &past[memory - frame..];
-    let likeness = |lag: usize| {
-        let before = &past[memory - frame - lag..memory - lag];
-        let (mut product, mut energy) = (0i64, 1i64);
-        for (a, b) in recent.iter().zip(before).step_by(stride) {
-            product += i64::from(*a) * i64::from(*b);
-            energy += i64::from(*b) * i64::from(*b);
-        }
-        product as f64 / (energy as f64).sqrt()
-    };
-    let lags = PERIODS_MS10.start() * rate.hz() as usize / 10_000..=PERIODS_MS10.end() * rate.hz() as usize / 10_000;
-    let best = lags.clone().step_by(stride).max_by(|a, b| likeness(*a).total_cmp(&likeness(*b))).unwrap_or(frame);
-    let near = (best + 1 - stride).max(*lags.start())..=(best + stride - 1).min(*lags.end());
+    let likeness = |lag: usize| alike(recent, &past[memory - frame - lag..memory - lag], rate);
+    let [shortest, longest] = PERIODS_MS10.map(|period| period * rate.hz() as usize / 10_000);
+    let best = (shortest..=longest).step_by(stride).max_by(|a, b| likeness(*a).total_cmp(&likeness(*b)));
+    let best = best.filter(|lag| likeness(*lag) > PERIODIC).unwrap_or(longest);
+    let near = (best + 1 - stride).max(shortest)..=(best + stride - 1).min(longest);
     near.max_by(|a, b| likeness(*a).total_cmp(&likeness(*b))).unwrap_or(best)
 }
 

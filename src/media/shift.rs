@@ -12,6 +12,8 @@ const MOST_MS10: usize = 150;
 const PERIOD_MS10: usize = 100;
 /// What is compared: 10 ms.
 const COMPARED_MS10: usize = 100;
+/// Less than this is chance.
+const UNLIKE: f32 = 0.5;
 /// Below this mean square nobody hears a step: −60 dB of full scale, the noise of an idle line.
 const QUIET: i64 = 33 * 33;
 /// Samples looked at, at most: a frame and the longest step on either side, at 48 kHz.
@@ -32,7 +34,8 @@ pub fn least(rate: Rate) -> i64 {
 }
 
 /// The best step from `at`: forward no further than `wanted`, or where that is negative back, by a whole period if one
-/// is more than that. `None` where the samples for it are not there, or none is short enough.
+/// is more than that. `None` where the samples for it are not all there with
+/// one mark, or none is short enough.
 pub fn find(line: &Line, at: i64, wanted: i64, rate: Rate) -> Option<Step> {
     let (shortest, longest) = (samples(rate, LEAST_MS10), samples(rate, MOST_MS10));
     let back = wanted < 0;
@@ -40,7 +43,7 @@ pub fn find(line: &Line, at: i64, wanted: i64, rate: Rate) -> Option<Step> {
     let limit = (exact.unsigned_abs() as usize).max(if back { samples(rate, PERIOD_MS10) } else { 0 });
     let length = rate.frame() + limit;
     let from = if back { at - limit as i64 } else { at };
-    if limit == 0 || line.run(from, length) < length {
+    if limit == 0 || !line.is_even(from, length) {
         return None;
     }
     let mut view = [0; VIEW];
@@ -59,7 +62,11 @@ pub fn find(line: &Line, at: i64, wanted: i64, rate: Rate) -> Option<Step> {
     let best = (shortest..=limit).step_by(stride).max_by(|a, b| likeness(*a).total_cmp(&likeness(*b)))?;
     let near = best.saturating_sub(stride - 1).max(shortest)..=(best + stride - 1).min(limit);
     let best = near.max_by(|a, b| likeness(*a).total_cmp(&likeness(*b)))?;
-    Some(Step { by: if back { -(best as i64) } else { best as i64 }, likeness: likeness(best) })
+    let by = if back { -(best as i64) } else { best as i64 };
+    let step = Step { by, likeness: likeness(best) };
+    // Where nothing is like anything, the right distance is as good as any other.
+    let unlike = step.likeness < UNLIKE && exact.unsigned_abs() as usize >= shortest;
+    Some(if unlike { Step { by: exact, likeness: step.likeness } } else { step })
 }
 
 /// Reads a frame from `at` that steps by `by` on its way: from `at + by + frame` the stream goes on. Both places are
@@ -88,6 +95,10 @@ pub(crate) fn alike(a: &[i16], b: &[i16], rate: Rate) -> f32 {
         product += a * b;
         energy_a += a * a;
         energy_b += b * b;
+    }
+    let quiet = QUIET * (a.len() / stride(rate)) as i64;
+    if energy_a < quiet && energy_b < quiet {
+        return 1.0;
     }
     (product as f64 / (energy_a as f64 * energy_b as f64).sqrt()) as f32
 }
