@@ -66,6 +66,7 @@ pub(crate) struct Leg {
     last_voice: Option<(MediaTime, u32)>,
     name: rtcp::Name,
     far_clock: Option<rtcp::Heard>,
+    round_trip: Option<Samples>,
     /// Packets sent at the last report and at the one before.
     reported: [u64; 2],
     dropped: u64,
@@ -93,6 +94,7 @@ impl Leg {
             last_voice: None,
             name: rtcp::Name::new(seed),
             far_clock: None,
+            round_trip: None,
             reported: [0; 2],
             dropped: 0,
         }
@@ -193,8 +195,9 @@ impl Leg {
             self.dropped += 1;
             return;
         }
-        if let Some(clock) = rtcp::read(now, bytes) {
-            self.far_clock = Some(clock);
+        if let Some(told) = rtcp::read(now, self.sender.ssrc(), bytes) {
+            self.far_clock = told.clock.or(self.far_clock);
+            self.round_trip = told.of_us.and_then(|of_us| of_us.round_trip).or(self.round_trip);
         }
     }
 
@@ -233,7 +236,8 @@ impl Leg {
             sent: self.sender.packets(),
             lost: self.reception.lost(),
             dropped: self.dropped,
-            jitter_ms: self.reception.jitter() / 8.0,
+            jitter_ms: self.reception.jitter_ms(),
+            round_trip_ms: self.round_trip.map(|time| time.0 as f32 / 48.0),
         }
     }
 

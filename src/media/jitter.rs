@@ -87,6 +87,13 @@ impl Jitter {
         }
     }
 
+    /// One whose gaps are silent: to measure what concealment is worth.
+    pub fn without_concealment(mut self) -> Self {
+        self.tap.without_concealment();
+        self.mix.without_concealment();
+        self
+    }
+
     /// A packet's samples came. `mark` is not 0.
     pub fn push(&mut self, now: MediaTime, timestamp: u32, pcm: &[i16], mark: u8) {
         // More than half the line at once is no packet of a call.
@@ -200,7 +207,12 @@ mod tests {
             ("reordered", vec![(0, 0), (40, 2), (45, 1), (60, 3)], vec![0, 1, 2, 3], vec![0, 1, 2, 3]),
             ("twice", vec![(0, 0), (20, 1), (21, 1), (40, 2)], vec![0, 1, 2], vec![0, 1, 2]),
             ("40 ms late", vec![(0, 0), (20, 1), (80, 2), (81, 3), (82, 4)], vec![0, 1, 2, 3, 4], vec![0, 1, 2, 3, 4]),
-            ("later yet", vec![(0, 0), (20, 1), (110, 2), (111, 3), (112, 4)], vec![0, 1, 2, 3, 4], vec![0, 1, 2, 3, 4]),
+            (
+                "later yet",
+                vec![(0, 0), (20, 1), (110, 2), (111, 3), (112, 4)],
+                vec![0, 1, 2, 3, 4],
+                vec![0, 1, 2, 3, 4],
+            ),
             ("lost", vec![(0, 0), (40, 2), (60, 3)], vec![0, 2, 3], vec![0, 2, 3]),
         ];
         for (name, packets, tap, mix) in rows {
@@ -239,7 +251,12 @@ mod tests {
         packets.extend([(300, 15), (320, 16)]);
         use Made::*;
         for (ear, first) in [(Ear::Tap, 0), (Ear::Mix, 0)] {
-            let made: Vec<Made> = play(ear, &packets, 30).iter().map(|f| f.1).skip(first).take(if ear == Ear::Mix { 17 } else { 15 }).collect();
+            let made: Vec<Made> = play(ear, &packets, 30)
+                .iter()
+                .map(|f| f.1)
+                .skip(first)
+                .take(if ear == Ear::Mix { 17 } else { 15 })
+                .collect();
             let expected = [[Heard; 5].as_slice(), &[Concealed; 5], &[Silent; 5], &[Heard; 2]].concat();
             if ear == Ear::Mix {
                 assert_eq!(made, expected);
@@ -352,7 +369,11 @@ mod tests {
             let stall = |n: i64| if (250..265).contains(&n) { (265 - n) * 20 } else { 0 };
             let (heard, delays, _) = speak(ear, 10, 0, stall);
             let normal = delays[240];
-            assert!(delays[266] > normal + 100, "{ear:?}: what was said in the stall is heard: {:?}", &delays[245..280]);
+            assert!(
+                delays[266] > normal + 100,
+                "{ear:?}: what was said in the stall is heard: {:?}",
+                &delays[245..280]
+            );
             assert!(delays[266..].iter().all(|d| *d <= MOST.as_millis()), "{ear:?}: {:?}", &delays[260..280]);
             let back = delays[266..].iter().position(|d| *d <= normal + 6).unwrap() as i64 * TICK;
             assert!(back < 1500, "{ear:?}: {back} ms {:?}", &delays[245..345]);

@@ -121,7 +121,10 @@ mod tests {
         line.write(-100, &[1; 160], 1);
         line.write(220, &[2; 160], 2);
         assert_eq!([line.run(-100, 999), line.run(0, 999), line.run(60, 999), line.run(220, 50)], [160, 60, 0, 50]);
-        assert_eq!([line.next(-500), line.next(0), line.next(60), line.next(380)], [Some(400), Some(0), Some(160), None]);
+        assert_eq!(
+            [line.next(-500), line.next(0), line.next(60), line.next(380)],
+            [Some(400), Some(0), Some(160), None]
+        );
         let mut out = [0; 70];
         assert_eq!((line.read(310, &mut out), out), (2, [2; 70]));
         line.write(60, &[3; 160], 3);

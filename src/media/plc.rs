@@ -15,6 +15,8 @@ const WHOLE_MS: usize = 20;
 const FADE_MS: usize = 100;
 /// Two periods that are less alike than this are none.
 const PERIODIC: f32 = 0.5;
+/// What is like nothing goes on by so much: a gap is heard more than a weaker noise.
+const LEAST_GAIN: f32 = 0.4;
 /// What comes after a gap is blended in over this.
 const BLEND_MS: usize = 5;
 
@@ -28,9 +30,12 @@ pub struct Concealer {
     period: usize,
     /// What the first repeated sample lacks to go on where the last heard one was; gone after a quarter of a period.
     step: i32,
+    /// How loud it goes on, in 256ths: the less one period is like the one before, the less the next will be like it.
+    gain: i32,
     /// Samples made up since the last that was heard; `None` if nothing was ever heard.
     made: Option<usize>,
     marks: Marks,
+    off: bool,
 }
 
 /// The marks of all that is remembered, and perhaps of a little more.
@@ -46,7 +51,12 @@ impl Concealer {
     pub fn new(rate: Rate) -> Self {
         let memory = ms(rate, MEMORY_MS);
         let (past, cycle) = (vec![0; memory].into(), vec![0; memory / 2].into());
-        Concealer { rate, past, cycle, period: 1, step: 0, made: None, marks: Marks::default() }
+        Concealer { rate, past, cycle, period: 1, step: 0, gain: 256, made: None, marks: Marks::default(), off: false }
+    }
+
+    /// From now on gaps are silent: to measure what concealment is worth.
+    pub fn turn_off(&mut self) {
+        self.off = true;
     }
 
     /// Nothing of the past is to be heard any more.
@@ -94,7 +104,7 @@ impl Concealer {
 
     /// Whether what `conceal` makes now is still made of the past.
     pub fn sounds(&self) -> bool {
-        self.made.is_some_and(|made| made < ms(self.rate, FADE_MS))
+        !self.off && self.made.is_some_and(|made| made < ms(self.rate, FADE_MS))
     }
 
     fn blend_in(&mut self, pcm: &mut [i16]) -> u8 {
@@ -123,8 +133,9 @@ impl Concealer {
         }
         // What lies before the period's first sample, against what lies before the gap. In noise there is no such thing.
         let (here, there) = (&self.past[last..], &self.past[before..last]);
-        let periodic = alike(here, there, self.rate) > PERIODIC;
-        self.step = if periodic { i32::from(here[period - 1]) - i32::from(there[period - 1]) } else { 0 };
+        let likeness = alike(here, there, self.rate);
+        self.gain = (256.0 * likeness.clamp(LEAST_GAIN, 1.0)) as i32;
+        self.step = if likeness > PERIODIC { i32::from(here[period - 1]) - i32::from(there[period - 1]) } else { 0 };
     }
 
     fn next(&mut self) -> i16 {
@@ -134,9 +145,14 @@ impl Concealer {
             return 0;
         }
         self.made = Some(made + 1);
+        if self.off {
+            return 0;
+        }
         let smooth = (self.period / 4) as i32;
         let step = self.step * (smooth - made as i32).max(0) / smooth.max(1);
-        let sample = i32::from(self.cycle[made % self.period]) + step;
+        let ramp = ms(self.rate, BLEND_MS);
+        let gain = 256 + (self.gain - 256) * made.min(ramp) as i32 / ramp as i32;
+        let sample = (i32::from(self.cycle[made % self.period]) + step) * gain / 256;
         let left = (fade - made.max(whole)) as i32;
         (sample * left / (fade - whole) as i32).clamp(-32_768, 32_767) as i16
     }
@@ -220,7 +236,11 @@ mod tests {
                 heard.extend(back);
                 let own = 8000.0 * std::f64::consts::TAU * 160.0 / f64::from(rate.hz());
                 let blend = 16_000.0 / ms(rate, BLEND_MS) as f64;
-                assert!(f64::from(largest_step(&heard)) < 1.2 * (own + blend), "{rate:?} {gap}: {}", largest_step(&heard));
+                assert!(
+                    f64::from(largest_step(&heard)) < 1.2 * (own + blend),
+                    "{rate:?} {gap}: {}",
+                    largest_step(&heard)
+                );
             }
         }
     }

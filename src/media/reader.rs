@@ -133,6 +133,11 @@ impl Reader {
         self.concealer.forget();
     }
 
+    /// From now on gaps are silent: to measure what concealment is worth.
+    pub fn without_concealment(&mut self) {
+        self.concealer.turn_off();
+    }
+
     /// How far behind reception what is read now is: the age of a frame's first sample.
     pub fn delay(&self, known: Option<Known>) -> Samples {
         let behind = known.zip(self.at).map_or(0, |(k, at)| self.tick + self.rate.frame() as i64 + k.best - at);
