@@ -38,6 +38,8 @@ TICKS = "src/call/ticks.rs"
 CLIP = "src/call/clip.rs"
 LEG = "src/call/leg.rs"
 JITTER = "src/media/jitter.rs"
+PLC = "src/media/plc.rs"
+SHIFT = "src/media/shift.rs"
 SENDER = "src/media/sender.rs"
 OVERLAY = "src/media/overlay.rs"
 
@@ -120,6 +122,11 @@ mutant("widening does not mute", COMMANDS, "if self.widens(party, from, mode) { 
 mutant("widening mutes too short", COMMANDS, "Samples::from_millis(200)", "Samples::from_millis(150)")
 mutant("a muted supervisor is heard", LEG, "if now < self.muted_until { Mode::Spy } else { self.mode }", "self.mode")
 mutant("a frame forgets its mode", TICKS, ".filter(|m| source.voice.marks & mark(*m) != 0)", ".filter(|_| false)", lib("call::ticks"))
+mutant("what is made up forgets an older mark", PLC, "self.marks.add(joined, pcm.len(), self.past.len());", "self.marks = Marks { now: joined, ..Marks::default() };", lib("media::plc"))
+mutant("what follows a gap forgets what is blended in", PLC, "joined |= self.blend_in(pcm);", "self.blend_in(pcm);", lib("media::plc"))
+mutant("a step leads from one mark to another", SHIFT, "!line.is_even(from, length)", "line.run(from, length) < length", lib("media::shift"))
+mutant("the buffer remembers what it forgot", JITTER, "        self.line.clear();\n", "", lib("media::jitter"))
+mutant("concealment remembers what it forgot", JITTER, "        self.mix.forget();\n", "", lib("media::jitter"))
 mutant("every frame is marked barge", PACKETS, "let mark = mark(leg.live_mode(now));", "let mark = mark(Mode::Barge); let _ = leg.live_mode(now);", lib("call::ticks"))
 mutant("routes are not decided anew after a mode", COMMANDS, "        self.legs[at].set_mode(mode, until);\n        self.reroute();", "        self.legs[at].set_mode(mode, until);")
 mutant("a role's change keeps what was said before", COMMANDS, "        leg.party.role = role;\n        leg.jitter.forget();", "        leg.party.role = role;")

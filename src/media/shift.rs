@@ -149,6 +149,14 @@ mod tests {
     }
 
     #[test]
+    fn no_step_leads_from_one_mark_to_another() {
+        let mut line = line(Rate::Narrow, 160.0, 8000.0);
+        assert!(find(&line, 800, 100, Rate::Narrow).is_some());
+        line.write(900, &[0; 160], 2);
+        assert_eq!(find(&line, 800, 100, Rate::Narrow), None);
+    }
+
+    #[test]
     fn in_silence_any_step_will_do_and_in_sound_none_that_is_too_short() {
         for rate in RATES {
             let quiet = line(rate, 160.0, 20.0);
