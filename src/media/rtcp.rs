@@ -194,11 +194,11 @@ fn describe(ssrc: u32, Name(name): Name, out: &mut Vec<u8>) {
 }
 
 /// The middle 32 bits of the time now.
-pub(crate) fn middle(now: MediaTime) -> u32 {
+fn middle(now: MediaTime) -> u32 {
     (ntp(now) >> 16) as u32
 }
 
-fn ntp(now: MediaTime) -> u64 {
+pub(crate) fn ntp(now: MediaTime) -> u64 {
     ((i128::from(now.0) << 32) / CLOCK) as u64
 }
 
