@@ -39,6 +39,8 @@ CLIP = "src/call/clip.rs"
 LEG = "src/call/leg.rs"
 JITTER = "src/media/jitter.rs"
 PERMISSION = "src/call/permission.rs"
+PLC = "src/media/plc.rs"
+SHIFT = "src/media/shift.rs"
 SENDER = "src/media/sender.rs"
 OVERLAY = "src/media/overlay.rs"
 
@@ -82,7 +84,7 @@ mutant("a party aside is recorded", PERMISSION, "    takes_part\n", "    (takes_
 mutant("a supervisor is recorded", PERMISSION, "Purpose::Recording => is_party &&", "Purpose::Recording =>", PERMITTED)
 mutant("a bridge is transcribed", PERMISSION, "Purpose::Transcribing => is_party &&", "Purpose::Transcribing =>", PERMITTED)
 mutant("what is not permitted is heard", PERMISSION, "Purpose::Listening => permits.listening", "Purpose::Listening => true", PERMITTED)
-mutant("recording without asking", TICKS, "self.voice_of(leg, Purpose::Recording)", "(&leg.frame.pcm, leg.frame.made)", test("recording_obeys_the_rule"))
+mutant("recording without asking", TICKS, "self.voice_of(leg, Purpose::Recording)", "(leg.frame.pcm.as_array().unwrap(), leg.frame.made)", test("recording_obeys_the_rule"))
 
 # ---- the rest of the rule
 mutant("a leg hears itself", MODE, "listener.leg != party.leg\n", "(listener.leg != party.leg || true)\n")
@@ -128,7 +130,12 @@ mutant("a late packet carries clip", PACKETS, "let count = if stamp.late { 0 } e
 mutant("widening does not mute", COMMANDS, "if self.widens(party, from, mode) { self.now + MUTE }", "if false { self.now + MUTE }")
 mutant("widening mutes too short", COMMANDS, "Samples::from_millis(200)", "Samples::from_millis(150)")
 mutant("a muted supervisor is heard", LEG, "if now < self.muted_until { Mode::Spy } else { self.mode }", "self.mode")
-mutant("a frame forgets its mode", TICKS, ".filter(|m| source.frame.marks & mark(*m) != 0)", ".filter(|_| false)", lib("call::ticks"))
+mutant("a frame forgets its mode", TICKS, ".filter(|m| source.voice.marks & mark(*m) != 0)", ".filter(|_| false)", lib("call::ticks"))
+mutant("what is made up forgets an older mark", PLC, "self.marks.add(joined, pcm.len(), self.past.len());", "self.marks = Marks { now: joined, ..Marks::default() };", lib("media::plc"))
+mutant("what follows a gap forgets what is blended in", PLC, "joined |= self.blend_in(pcm);", "self.blend_in(pcm);", lib("media::plc"))
+mutant("a step leads from one mark to another", SHIFT, "!line.is_even(from, length)", "line.run(from, length) < length", lib("media::shift"))
+mutant("the buffer remembers what it forgot", JITTER, "        self.line.clear();\n", "", lib("media::jitter"))
+mutant("concealment remembers what it forgot", JITTER, "        self.mix.forget();\n", "", lib("media::jitter"))
 mutant("every frame is marked barge", PACKETS, "let mark = mark(leg.live_mode(now));", "let mark = mark(Mode::Barge); let _ = leg.live_mode(now);", lib("call::ticks"))
 mutant("routes are not decided anew after a mode", COMMANDS, "        self.legs[at].set_mode(mode, until);\n        self.reroute();", "        self.legs[at].set_mode(mode, until);")
 mutant("a role's change keeps what was said before", COMMANDS, "        leg.party.role = role;\n        leg.jitter.forget();", "        leg.party.role = role;")

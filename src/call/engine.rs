@@ -172,13 +172,14 @@ impl Call {
             self.legs[at].path = self.path(&self.legs[at]);
         }
         for at in 0..self.legs.len() {
-            let listened = self.is_listened(&self.legs[at]);
+            let (tapped, mixed) = (self.is_tapped(&self.legs[at]), self.is_mixed(&self.legs[at]));
+            let listened = tapped || mixed;
             let leg = &mut self.legs[at];
             if leg.listened && !listened {
                 // What was said when nobody was to hear it is not to be heard later.
                 leg.jitter.forget();
             }
-            leg.listened = listened;
+            (leg.listened, leg.tapped, leg.mixed) = (listened, tapped, mixed);
         }
         self.reroute_at = self.legs.iter().filter_map(|l| l.muted_until(self.now)).min();
     }
@@ -195,9 +196,12 @@ impl Call {
         }
     }
 
-    fn is_listened(&self, leg: &Leg) -> bool {
-        let ears = [Purpose::Transcribing, Purpose::Recording].into_iter().any(|p| self.allows(leg.party, p));
-        ears || self.legs.iter().any(|l| l.path == Path::Mix && self.hears(l, leg))
+    fn is_tapped(&self, leg: &Leg) -> bool {
+        [Purpose::Transcribing, Purpose::Recording].into_iter().any(|p| self.allows(leg.party, p))
+    }
+
+    fn is_mixed(&self, leg: &Leg) -> bool {
+        self.legs.iter().any(|l| l.path == Path::Mix && self.hears(l, leg))
     }
 
     /// Clips that are over are told of, and the coach goes back to spy after its own last sample.

@@ -4,8 +4,9 @@ use crate::call::mode::Party;
 use crate::call::{LegMedia, LegSpec, LegView};
 use crate::event::{Address, Mode, Place, Role};
 use crate::id::LegId;
-use crate::media::jitter::{Frame, Jitter};
+use crate::media::jitter::{Ear, Frame, Jitter};
 use crate::media::latch::{Latch, Verdict};
+use crate::media::pcm::Rate;
 use crate::media::reception::{Arrival, Reception};
 use crate::media::rtcp;
 use crate::media::rtp::Packet;
@@ -47,10 +48,16 @@ pub(crate) struct Leg {
     pub address: Address,
     /// Whether anyone needs its samples decoded.
     pub listened: bool,
+    /// Whether ears or recording do.
+    pub tapped: bool,
+    /// Whether a leg that is mixed for does.
+    pub mixed: bool,
     pub sender: Sender,
     pub jitter: Jitter,
-    /// What it said in the present tick.
+    /// What it said `DELAY` before the present tick, for ears and recording.
     pub frame: Frame,
+    /// What it said as lately as the network allows, for the mix.
+    pub voice: Frame,
     pub report_due: MediaTime,
     mode: Mode,
     muted_until: MediaTime,
@@ -59,6 +66,7 @@ pub(crate) struct Leg {
     last_voice: Option<(MediaTime, u32)>,
     name: rtcp::Name,
     far_clock: Option<rtcp::Heard>,
+    round_trip: Option<Samples>,
     /// Packets sent at the last report and at the one before.
     reported: [u64; 2],
     dropped: u64,
@@ -72,9 +80,12 @@ impl Leg {
             path: Path::Mix,
             address: spec.address,
             listened: false,
+            tapped: false,
+            mixed: false,
             sender: Sender::new(seed),
-            jitter: Jitter::default(),
+            jitter: Jitter::new(Rate::Narrow, 8000),
             frame: Frame::default(),
+            voice: Frame::default(),
             report_due: rtcp::due(now, seed, true),
             mode: spec.mode,
             muted_until: MediaTime::ZERO,
@@ -83,6 +94,7 @@ impl Leg {
             last_voice: None,
             name: rtcp::Name::new(seed),
             far_clock: None,
+            round_trip: None,
             reported: [0; 2],
             dropped: 0,
         }
@@ -93,6 +105,15 @@ impl Leg {
     }
     pub fn in_conversation(&self) -> bool {
         self.party.place == Place::InConversation
+    }
+    /// Reads what it said for those who hear it at this tick.
+    pub fn read(&mut self, at: MediaTime) {
+        if self.tapped {
+            self.jitter.pull(Ear::Tap, at, &mut self.frame);
+        }
+        if self.mixed {
+            self.jitter.pull(Ear::Mix, at, &mut self.voice);
+        }
     }
     /// The mode it was set to. Counts for supervisors alone.
     pub fn mode(&self) -> Mode {
@@ -174,8 +195,9 @@ impl Leg {
             self.dropped += 1;
             return;
         }
-        if let Some(clock) = rtcp::read(now, bytes) {
-            self.far_clock = Some(clock);
+        if let Some(told) = rtcp::read(now, self.sender.ssrc(), bytes) {
+            self.far_clock = told.clock.or(self.far_clock);
+            self.round_trip = told.of_us.and_then(|of_us| of_us.round_trip).or(self.round_trip);
         }
     }
 
@@ -214,7 +236,8 @@ impl Leg {
             sent: self.sender.packets(),
             lost: self.reception.lost(),
             dropped: self.dropped,
-            jitter_ms: self.reception.jitter() / 8.0,
+            jitter_ms: self.reception.jitter_ms(),
+            round_trip_ms: self.round_trip.map(|time| time.0 as f32 / 48.0),
         }
     }
 

@@ -251,6 +251,8 @@ pub struct LegView {
     pub dropped: u64,
     /// Interarrival jitter in milliseconds (RFC 3550 §6.4.1).
     pub jitter_ms: f32,
+    /// Round trip in milliseconds (RFC 3550 §6.4.1), once the far end has answered a report.
+    pub round_trip_ms: Option<f32>,
 }
 
 /// Which of a leg's two sockets.

@@ -8,7 +8,7 @@ use crate::call::packets::{mark, send};
 use crate::call::permission::Purpose;
 use crate::call::{CallState, FRAME, Port};
 use crate::event::{Mode, Role, What};
-use crate::media::jitter::{DELAY, Made};
+use crate::media::jitter::{DELAY, Ear, Made};
 use crate::media::mix::Sum;
 use crate::media::rtcp;
 use crate::time::{MediaTime, Samples};
@@ -37,9 +37,7 @@ impl Call {
     }
 
     fn round(&mut self, at: MediaTime, send: bool) {
-        for leg in self.legs.iter_mut().filter(|l| l.listened) {
-            leg.jitter.pull(at, &mut leg.frame);
-        }
+        self.legs.iter_mut().for_each(|leg| leg.read(at));
         self.tap(at);
         if send {
             self.drop_vain_clips();
@@ -53,12 +51,12 @@ impl Call {
 
     /// What was received and is not read yet reaches ears and recording before the call ends.
     pub(super) fn hear_out(&mut self) {
-        for _ in 0..DELAY.0 / Samples::FRAME.0 {
+        let tapped = self.legs.iter().filter(|l| l.tapped);
+        let behind = tapped.map(|l| l.jitter.delay(Ear::Tap).0).fold(DELAY.0, i64::max);
+        for _ in 0..behind / Samples::FRAME.0 {
             let at = self.next_tick;
             self.next_tick = at + Samples::FRAME;
-            for leg in self.legs.iter_mut().filter(|l| l.listened) {
-                leg.jitter.pull(at, &mut leg.frame);
-            }
+            self.legs.iter_mut().for_each(|leg| leg.read(at));
             self.tap(at);
         }
     }
@@ -96,10 +94,9 @@ impl Call {
     /// What a leg said in the present tick: nothing where that may not be used.
     fn voice_of<'a>(&self, leg: &'a Leg, purpose: Purpose) -> (&'a [i16; FRAME], Made) {
         const SILENCE: [i16; FRAME] = [0; FRAME];
-        if leg.listened && self.allows(leg.party, purpose) {
-            (&leg.frame.pcm, leg.frame.made)
-        } else {
-            (&SILENCE, Made::Silent)
+        match leg.frame.pcm.as_array() {
+            Some(pcm) if leg.tapped && self.allows(leg.party, purpose) => (pcm, leg.frame.made),
+            _ => (&SILENCE, Made::Silent),
         }
     }
 
@@ -159,7 +156,7 @@ impl Call {
         let listener = &self.legs[to];
         if listener.path == Path::Mix {
             for source in self.legs.iter().filter(|s| self.hears(listener, s) && was_for(listener, s)) {
-                sum.add(&source.frame.pcm);
+                sum.add(&source.voice.pcm);
             }
         }
         sum
@@ -189,7 +186,7 @@ impl Call {
 fn was_for(listener: &Leg, source: &Leg) -> bool {
     [Mode::Spy, Mode::Whisper, Mode::Barge]
         .into_iter()
-        .filter(|m| source.frame.marks & mark(*m) != 0)
+        .filter(|m| source.voice.marks & mark(*m) != 0)
         .all(|mode| mode::gain(listener.party, Source::Leg { party: source.party, mode }).is_heard())
 }
 
@@ -236,7 +233,7 @@ mod tests {
         let supervisor = join(&mut call, Role::Supervisor, Mode::Barge, 4006);
         let heard = |marks: u8, call: &mut Call| {
             let at = call.place_of(supervisor).unwrap();
-            call.legs[at].frame.marks = marks;
+            call.legs[at].voice.marks = marks;
             legs.map(|l| was_for(&call.legs[call.place_of(l).unwrap()], &call.legs[at]))
         };
         let [spy, whisper, barge] = [Mode::Spy, Mode::Whisper, Mode::Barge].map(mark);
@@ -276,8 +273,8 @@ mod tests {
         let mut marks = 0;
         for ms in (0..=120).step_by(20) {
             let leg = &mut call.legs[at];
-            leg.jitter.pull(MediaTime::from_millis(ms), &mut leg.frame);
-            marks |= leg.frame.marks;
+            leg.jitter.pull(Ear::Mix, MediaTime::from_millis(ms), &mut leg.voice);
+            marks |= leg.voice.marks;
         }
         assert_eq!(marks, mark(Mode::Whisper));
     }

@@ -1,20 +1,25 @@
 //! Packets and samples: RTP, RTCP, codecs, jitter, and the headers of what leaves.
-//! Knows nothing of calls, roles or modes. Everything here is mono at 8 kHz.
+//! Knows nothing of calls, roles or modes. Mono throughout; jitter, concealment and reports at any rate, the rest at 8 kHz.
 
+pub mod arrivals;
 pub mod codec;
 pub mod dtmf;
 pub mod jitter;
 pub mod latch;
+pub mod line;
 pub mod mix;
 pub mod overlay;
 pub mod pcm;
 pub mod plc;
+pub mod reader;
 pub mod reception;
 pub mod resample;
 pub mod rtcp;
 pub mod rtp;
 pub mod seed;
 pub mod sender;
+pub mod shift;
+pub mod xr;
 
 /// Samples in a frame at 8 kHz: 20 ms.
 pub const FRAME: usize = 160;

@@ -1,9 +1,11 @@
 //! What arrives on a leg: which stream it is, its order, its losses and its jitter (RFC 3550 A.1, A.3, A.8).
 //! Duplicates and impossible jumps are sorted out here, before anyone decides what to do with a packet.
 
-use crate::media::CLOCK_PER_SAMPLE;
 use crate::media::rtp::Header;
 use crate::time::MediaTime;
+
+/// Media time's samples a second.
+const CLOCK: i64 = 48_000;
 
 /// RFC 3550 A.1: a larger step forward is a restart, not loss.
 const MAX_DROPOUT: u16 = 3000;
@@ -41,8 +43,9 @@ pub struct Block {
 }
 
 /// One leg's reception.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Reception {
+    clock_hz: u32,
     stream: Option<Stream>,
     generation: u32,
     received: u64,
@@ -66,7 +69,18 @@ struct Stream {
     jitter: u64,
 }
 
+impl Default for Reception {
+    fn default() -> Self {
+        Reception::new(8000)
+    }
+}
+
 impl Reception {
+    /// Of streams whose timestamps count at `clock_hz`.
+    pub fn new(clock_hz: u32) -> Self {
+        Reception { clock_hz: clock_hz.max(1), stream: None, generation: 0, received: 0, lost_before: 0 }
+    }
+
     /// A packet came that the latch let through.
     pub fn take(&mut self, now: MediaTime, header: &Header) -> Arrival {
         let arrival = match &mut self.stream {
@@ -81,7 +95,7 @@ impl Reception {
         self.received += 1;
         if let Some(stream) = &mut self.stream {
             stream.received += 1;
-            stream.measure(now, header.timestamp);
+            stream.measure(now, self.clock_hz, header.timestamp);
         }
         arrival
     }
@@ -98,9 +112,9 @@ impl Reception {
     pub fn lost(&self) -> i64 {
         self.lost_before + self.stream.as_ref().map_or(0, Stream::lost)
     }
-    /// Interarrival jitter in samples at 8 kHz.
-    pub fn jitter(&self) -> f32 {
-        self.stream.as_ref().map_or(0.0, |s| s.jitter as f32 / 16.0)
+    /// Interarrival jitter in milliseconds.
+    pub fn jitter_ms(&self) -> f32 {
+        self.stream.as_ref().map_or(0.0, |s| s.jitter as f32 / 16.0 * 1000.0 / self.clock_hz as f32)
     }
 
     /// The block for the next report; begins a new interval.
@@ -166,8 +180,9 @@ impl Stream {
     }
 
     /// RFC 3550 A.8, with both clocks in timestamp units.
-    fn measure(&mut self, now: MediaTime, timestamp: u32) {
-        let transit = (now.0 / CLOCK_PER_SAMPLE).wrapping_sub(i64::from(timestamp));
+    fn measure(&mut self, now: MediaTime, clock_hz: u32, timestamp: u32) {
+        let here = i128::from(now.0) * i128::from(clock_hz) / i128::from(CLOCK);
+        let transit = (here as i64).wrapping_sub(i64::from(timestamp));
         if let Some(before) = self.transit.replace(transit) {
             // Differences are taken modulo 2³², as the timestamps are.
             let step = u64::from((transit.wrapping_sub(before) as i32).unsigned_abs());
@@ -248,15 +263,18 @@ mod tests {
         assert_eq!((block.lost, block.fraction, block.highest), (2, 0, 15));
     }
 
-    /// A.8: packets alternately 10 ms early and late settle at 20 ms = 160 timestamp units.
+    /// A.8: packets alternately 10 ms early and late settle at 20 ms, whatever the clock.
     #[test]
     fn jitter_settles_at_the_mean_deviation() {
-        let mut reception = Reception::default();
-        for i in 0..500u32 {
-            let shift = if i % 2 == 0 { 0 } else { 20 };
-            let now = MediaTime::from_millis(i64::from(i) * 20 + shift);
-            reception.take(now, &header(i as u16, i * 160, 1));
+        for clock_hz in [8000, 16_000, 48_000] {
+            let mut reception = Reception::new(clock_hz);
+            for i in 0..500u32 {
+                let shift = if i % 2 == 0 { 0 } else { 20 };
+                let now = MediaTime::from_millis(i64::from(i) * 20 + shift);
+                reception.take(now, &header(i as u16, i * (clock_hz / 50), 1));
+            }
+            assert!((reception.jitter_ms() - 20.0).abs() < 0.3, "{clock_hz}: {}", reception.jitter_ms());
+            assert!(reception.report().unwrap().jitter.abs_diff(clock_hz / 50) < clock_hz / 2000);
         }
-        assert!((reception.jitter() - 160.0).abs() < 2.0, "{}", reception.jitter());
     }
 }

@@ -6,6 +6,7 @@
 use crate::media::reception::Block;
 use crate::media::seed::Seed;
 use crate::time::{MediaTime, Samples};
+use rtc_rtcp::receiver_report::ReceiverReport;
 use rtc_rtcp::sender_report::SenderReport;
 
 /// §6.2: the least interval between reports.
@@ -16,6 +17,10 @@ const MAX_REPORT: usize = 1472;
 const MAX_PACKETS: usize = 16;
 /// Media time in one unit of NTP's middle 32 bits (1/65536 s).
 const CLOCK: i128 = 48_000;
+
+/// The longest round trip believed, 30 s, and how far rounding may take one below nothing, in 1/65536 s.
+const LONGEST: i32 = 30 << 16;
+const EARLY: i32 = 66;
 
 const SENDER_REPORT: u8 = 200;
 const RECEIVER_REPORT: u8 = 201;
@@ -95,14 +100,56 @@ pub fn write(
     }
 }
 
-/// Reads a datagram: the last sender report in it. Whatever else it holds changes nothing here.
-pub fn read(now: MediaTime, bytes: &[u8]) -> Option<Heard> {
+/// What a datagram tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// The far end's clock, from its last sender report.
+    pub clock: Option<Heard>,
+    /// How the far end receives us, from the last block that is of us.
+    pub of_us: Option<OfUs>,
+}
+
+/// How the far end receives what we send (§6.4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OfUs {
+    /// Lost since its report before, of 256.
+    pub fraction: u8,
+    /// Jitter in timestamp units.
+    pub jitter: u32,
+    /// From here to there and back, without the time it kept our report; `None` before it had one.
+    pub round_trip: Option<Samples>,
+}
+
+/// Reads a datagram in which `ours` is our SSRC. Whatever else it holds changes nothing here.
+pub fn read(now: MediaTime, ours: u32, bytes: &[u8]) -> Option<Told> {
     if bytes.len() > MAX_REPORT || packets_in(bytes)? > MAX_PACKETS {
         return None;
     }
     let packets = rtc_rtcp::packet::unmarshal(&mut &bytes[..]).ok()?;
-    let report = packets.iter().rev().find_map(|p| p.as_any().downcast_ref::<SenderReport>())?;
-    Some(Heard { ssrc: report.ssrc, middle: (report.ntp_time >> 16) as u32, at: now })
+    let mut told = Told::default();
+    for packet in &packets {
+        let any = packet.as_any();
+        let blocks = if let Some(report) = any.downcast_ref::<SenderReport>() {
+            told.clock = Some(Heard { ssrc: report.ssrc, middle: (report.ntp_time >> 16) as u32, at: now });
+            &report.reports
+        } else if let Some(report) = any.downcast_ref::<ReceiverReport>() {
+            &report.reports
+        } else {
+            continue;
+        };
+        if let Some(block) = blocks.iter().rev().find(|block| block.ssrc == ours) {
+            let round_trip = round_trip(now, block.last_sender_report, block.delay);
+            told.of_us = Some(OfUs { fraction: block.fraction_lost, jitter: block.jitter, round_trip });
+        }
+    }
+    Some(told)
+}
+
+/// §6.4.1: now, less our report's time, less how long it was kept, all in 1/65536 s modulo 2³². What cannot be is none.
+pub(crate) fn round_trip(now: MediaTime, last_report: u32, kept: u32) -> Option<Samples> {
+    let took = middle(now).wrapping_sub(last_report).wrapping_sub(kept) as i32;
+    let possible = last_report != 0 && (-EARLY..=LONGEST).contains(&took);
+    possible.then(|| Samples(i64::from(took.max(0)) * CLOCK as i64 / 65_536))
 }
 
 /// How many packets a datagram says it holds; `None` if their lengths do not fit it (§A.2).
@@ -146,7 +193,12 @@ fn describe(ssrc: u32, Name(name): Name, out: &mut Vec<u8>) {
     out.extend_from_slice(&[0; 2]);
 }
 
-fn ntp(now: MediaTime) -> u64 {
+/// The middle 32 bits of the time now.
+fn middle(now: MediaTime) -> u32 {
+    (ntp(now) >> 16) as u32
+}
+
+pub(crate) fn ntp(now: MediaTime) -> u64 {
     ((i128::from(now.0) << 32) / CLOCK) as u64
 }
 
@@ -154,7 +206,6 @@ fn ntp(now: MediaTime) -> u64 {
 mod tests {
     use super::*;
     use rtc_rtcp::goodbye::Goodbye;
-    use rtc_rtcp::receiver_report::ReceiverReport;
     use rtc_rtcp::source_description::SourceDescription;
 
     const SENT: Sent = Sent { ssrc: 7, active: true, timestamp: 1600, packets: 10, octets: 1600 };
@@ -198,11 +249,33 @@ mod tests {
 
     #[test]
     fn a_sender_report_is_read_and_nothing_else_matters() {
-        let heard = read(MediaTime::ZERO, &written(true, None, true));
-        assert_eq!(heard.map(|h| (h.ssrc, h.middle)), Some((7, 0x2_8000)));
-        assert_eq!(read(MediaTime::ZERO, &written(false, None, false)), None);
-        assert_eq!(read(MediaTime::ZERO, &[0x80; 2000]), None);
-        assert_eq!(read(MediaTime::ZERO, &[0x80, 203, 0, 0].repeat(17)), None);
+        let clock = |bytes: &[u8]| read(MediaTime::ZERO, 1, bytes).and_then(|told| told.clock);
+        assert_eq!(clock(&written(true, None, true)).map(|h| (h.ssrc, h.middle)), Some((7, 0x2_8000)));
+        assert_eq!(read(MediaTime::ZERO, 1, &written(false, None, false)), Some(Told::default()));
+        assert_eq!(read(MediaTime::ZERO, 1, &[0x80; 2000]), None);
+        assert_eq!(read(MediaTime::ZERO, 1, &[0x80, 203, 0, 0].repeat(17)), None);
+    }
+
+    /// Two ends whose clocks have nothing in common: 60 ms there, kept for two seconds, 90 ms back.
+    #[test]
+    fn the_round_trip_is_what_the_network_took() {
+        let (mut out, name) = (Vec::new(), Name::new(&mut Seed::new(1)));
+        write(MediaTime::from_millis(10_000), SENT, name, None, false, &mut out);
+        let far = |ms: i64| MediaTime::from_millis(ms + 777_777);
+        let heard = read(far(10_060), 0, &out).unwrap().clock;
+        for active in [true, false] {
+            let mut back = Vec::new();
+            let block = Block { ssrc: SENT.ssrc, ..BLOCK };
+            write(far(12_060), Sent { ssrc: 9, active, ..SENT }, name, Some((block, heard)), false, &mut back);
+            let now = MediaTime::from_millis(12_150);
+            let of_us = read(now, SENT.ssrc, &back).unwrap().of_us.unwrap();
+            assert_eq!((of_us.fraction, of_us.jitter), (64, 12));
+            assert!((149..=150).contains(&of_us.round_trip.unwrap().as_millis()), "{of_us:?}");
+            assert_eq!(read(now, 8, &back).unwrap().of_us, None, "of somebody else");
+            // Before it left, or an hour ago: not a round trip.
+            let of_us = |ms| read(MediaTime::from_millis(ms), SENT.ssrc, &back).unwrap().of_us.unwrap();
+            assert_eq!([of_us(11_900).round_trip, of_us(3_600_000).round_trip], [None, None]);
+        }
     }
 
     #[test]
@@ -216,7 +289,7 @@ mod tests {
                 bytes[at] = seed.bits() as u8;
             }
             bytes.truncate(seed.below(bytes.len() as u64 + 1) as usize);
-            read(MediaTime::ZERO, &bytes);
+            read(MediaTime::ZERO, 9, &bytes);
         }
     }
 
