@@ -37,7 +37,7 @@ impl Running {
         };
         let (shard, call) = (Shard::start(0, sinks).unwrap(), new_call());
         let (caller, called) = ("sip:customer@example.org".into(), "call-1".into());
-        shard.open(call, CallOptions { seed: 7, caller, called, listen: false, record: false }).await.unwrap();
+        shard.open(call, CallOptions { seed: 7, caller, called, code: None, listen: false, record: false }).await.unwrap();
         for role in roles {
             let sockets = rtp::open(LOOPBACK, &(20_000..=50_000)).unwrap();
             shard.add_leg(call, leg(*role), sockets).await.unwrap();

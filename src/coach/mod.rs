@@ -138,6 +138,8 @@ impl Coach {
             | What::CallAnswered {}
             | What::LegChanged { .. }
             | What::ModeChanged { .. }
+            | What::SupervisorJoined { .. }
+            | What::SupervisorLeft { .. }
             | What::SpeechGap { .. }
             | What::MomentDetected { .. }
             | What::PromptOffered { .. }

@@ -15,6 +15,7 @@ pub mod rtcp;
 pub mod rtp;
 pub mod seed;
 pub mod sender;
+pub mod volume;
 
 /// Samples in a frame at 8 kHz: 20 ms.
 pub const FRAME: usize = 160;

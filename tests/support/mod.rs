@@ -72,7 +72,7 @@ pub fn media(codec: Codec, port: u16) -> LegMedia {
 }
 
 pub fn options(seed: u64) -> CallOptions {
-    CallOptions { seed, caller: "a".into(), called: "b".into(), listen: true, record: true }
+    CallOptions { seed, caller: "a".into(), called: "b".into(), code: None, listen: true, record: true }
 }
 
 impl Stage {
