@@ -37,14 +37,17 @@ impl Running {
         };
         let (shard, call) = (Shard::start(0, sinks).unwrap(), new_call());
         let (caller, called) = ("sip:customer@example.org".into(), "call-1".into());
-        shard.open(call, CallOptions { seed: 7, caller, called, code: None, listen: false, record: false }).await.unwrap();
+        shard
+            .open(call, CallOptions { seed: 7, caller, called, code: None, listen: false, record: false })
+            .await
+            .unwrap();
         for role in roles {
             let sockets = rtp::open(LOOPBACK, &(20_000..=50_000)).unwrap();
             shard.add_leg(call, leg(*role), sockets).await.unwrap();
         }
         let (handle, wished) = Handle::new();
         let (caller, called) = ("sip:customer@example.org".into(), "call-1".into());
-        let entry = Entry { shard: shard.clone(), handle, caller, called, began_ms: clock::wall_ms() };
+        let entry = Entry::new(shard.clone(), handle, caller, called);
         bench.registry.insert(call, entry);
         Running { bench, shard, call, wished }
     }

@@ -243,7 +243,10 @@ fn who_joins_is_told_with_their_mode_and_a_whisper_to_nobody_is_refused() {
     stage.join_as(Role::Supervisor, Place::InConversation, Mode::Barge, sotto::media::codec::Codec::Pcma);
     assert!(stage.told("call.answered").is_empty(), "a listener answers nothing");
     let joined = stage.told("supervisor.joined");
-    assert!(matches!(&joined[..], [Event { what: What::SupervisorJoined { mode: Mode::Barge, .. }, leg: Some(_), .. }]));
+    assert!(matches!(
+        &joined[..],
+        [Event { what: What::SupervisorJoined { mode: Mode::Barge, .. }, leg: Some(_), .. }]
+    ));
     let speaker = Speaker::Leg(LegId(1));
     assert_eq!(stage.set_mode(speaker, Mode::Whisper).map(drop), Ok(()), "narrower is never refused");
     let audience = Audience::Legs(vec![LegId(1)]);

@@ -164,7 +164,10 @@ mod tests {
     }
     fn presses(packets: &[(u32, u32, u8)]) -> usize {
         let mut keypad = Keypad::default();
-        packets.iter().filter(|(ssrc, t, code)| keypad.event(&header(*ssrc, *t), &[*code, 10, 0, 160]).is_some()).count()
+        packets
+            .iter()
+            .filter(|(ssrc, t, code)| keypad.event(&header(*ssrc, *t), &[*code, 10, 0, 160]).is_some())
+            .count()
     }
 
     #[test]

@@ -217,7 +217,8 @@ mod tests {
     }
 
     fn call() -> Call {
-        let options = CallOptions { seed: 1, caller: "a".into(), called: "b".into(), code: None, listen: false, record: false };
+        let options =
+            CallOptions { seed: 1, caller: "a".into(), called: "b".into(), code: None, listen: false, record: false };
         Call::new(options)
     }
 
