@@ -110,7 +110,7 @@ fn the_volume_goes_round() {
         press(&mut scene.stage, first, HASH, 9);
     }
     for (level, decibels) in levels.iter().zip([0.0, 6.0, 12.0, -12.0, -6.0, 0.0]) {
-        // Two tones of −18 dBFS are beyond full scale at +12 dB: what is limited loses a little.
+        // At +12 dB two tones of −18 dBFS are just within full scale.
         assert!((level - decibels).abs() < 1.0, "{levels:?}");
     }
     let volume = |e: &&Event| matches!(&e.what, What::LegChanged { changed } if changed == "volume");

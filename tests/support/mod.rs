@@ -18,7 +18,7 @@ use sotto::time::{MediaTime, Samples};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-pub type Sound = Box<dyn FnMut(u64) -> i16>;
+pub type Sound = Box<dyn FnMut(u64) -> i16 + Send>;
 
 /// A packet a phone got.
 #[derive(Clone, Debug)]
