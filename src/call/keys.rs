@@ -162,7 +162,10 @@ mod tests {
     fn header(ssrc: u32, timestamp: u32) -> Header {
         Header { marker: false, payload_type: 101, sequence: 0, timestamp, ssrc }
     }
-    fn presses(packets: &[(u32, u32, u8)]) -> usize {
+    /// SSRC, timestamp, event.
+    type Came = (u32, u32, u8);
+
+    fn presses(packets: &[Came]) -> usize {
         let mut keypad = Keypad::default();
         packets
             .iter()
@@ -172,7 +175,7 @@ mod tests {
 
     #[test]
     fn an_event_counts_once_whatever_becomes_of_its_packets() {
-        let rows: [(&[(u32, u32, u8)], usize, &str); 8] = [
+        let rows: [(&[Came], usize, &str); 8] = [
             (&[(1, 800, 11); 9], 1, "nine packets"),
             (&[(1, 800, 11), (1, 2400, 11)], 2, "the same key twice"),
             (&[(1, 800, 5), (1, 2400, 6), (1, 800, 5)], 2, "a packet that was overtaken"),

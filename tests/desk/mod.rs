@@ -3,12 +3,13 @@
 
 use crate::phone::{Came, Phone};
 use crate::{Sound, tones};
+use sotto::io::clock;
 use sotto::media::codec::Codec;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const FRAME: usize = 160;
 /// What telephone events are called by every telephone here.
@@ -195,7 +196,7 @@ struct Line {
 impl Line {
     fn run(mut self, to: SocketAddr, owner: &Receiver<SocketAddr>) {
         self.socket.set_nonblocking(true).unwrap();
-        let mut next = Instant::now();
+        let mut next = clock::now();
         // The key being pressed, the timestamp of its beginning, and its packets so far.
         let mut key: Option<(u8, u32, u16)> = None;
         while owner.try_recv() != Err(std::sync::mpsc::TryRecvError::Disconnected) {
@@ -207,7 +208,7 @@ impl Line {
             self.spoken += FRAME as u64;
             self.keep();
             next += Duration::from_millis(20);
-            std::thread::sleep(next.saturating_duration_since(Instant::now()));
+            std::thread::sleep(next.saturating_duration_since(clock::now()));
         }
     }
 

@@ -165,10 +165,10 @@ impl Line {
     }
 
     /// Answers the INVITE of somebody who called us.
-    pub fn accept(&self, body: Vec<u8>) -> rsipstack::Result<()> {
+    pub fn accept(&self, body: Vec<u8>) -> Result<(), Box<rsipstack::Error>> {
         let allow = Header::Allow(crate::io::sip::door::ALLOW.into());
         let headers = vec![Header::ContentType("application/sdp".into()), allow];
-        self.dialog.accept(Some(headers), Some(body))
+        self.dialog.accept(Some(headers), Some(body)).map_err(Box::new)
     }
 
     /// Ends the line the way its state asks for: CANCEL, refusal or BYE, with `why` for those who may read it. Takes as
