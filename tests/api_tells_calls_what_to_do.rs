@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use sotto::call::{CallOptions, LegMedia, LegSpec};
 use sotto::event::{Mode, Place, Role};
 use sotto::id::CallId;
-use sotto::io::clock;
 use sotto::io::rtp;
 use sotto::io::shard::{Shard, Sinks};
 use sotto::io::sip::registry::{Entry, Handle};

@@ -189,6 +189,9 @@ async fn who_cannot_listen_in_is_told_why() {
     assert_eq!(scene.hear(&[&one]).await, ["a", "c", "ca"], "the code names one of the two");
     one.bye().await;
     assert_eq!(caller.ask(&caller.request("BYE", "anni", 2, answer.to_tag(), "", "")).await.status(), 200);
+    let bye = scene.other.next().await;
+    assert_eq!(bye.method(), "BYE");
+    scene.other.ok(&bye).await;
     scene.house.until("one call is left", |h| h.registry.len() == 1).await;
     scene.end().await;
 }
