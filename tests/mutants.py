@@ -170,7 +170,7 @@ mutant("a volume is another's", KEYS, "        self.legs[at].volume = volume;\n"
 mutant("a volume is everyone's", TICKS, "leg.fader.fade(leg.volume, &mut heard);", "leg.fader.fade(crate::media::volume::Volume::decibels(6).unwrap_or_default(), &mut heard);", STEER)
 mutant("a volume leaves relay be", ENGINE, "if !listener.volume.is_unity() {", "if false {", STEER)
 mutant("who leaves stays", KEYS, "Key::Leave => self.remove_leg(at, \"supervisor left\".into()),", "Key::Leave => {}", STEER)
-mutant("a listener answers a call", COMMANDS, "self.state == CallState::Pending && !supervises", "self.state == CallState::Pending", STEER)
+mutant("a listener answers a call", COMMANDS, "self.legs.iter().any(|l| l.party.role != Role::Supervisor)", "!self.legs.is_empty()", STEER)
 mutant("who joins may whisper anywhere", COMMANDS, "        if supervises && spec.mode == Mode::Whisper {", "        if false {")
 
 

@@ -60,11 +60,6 @@ impl Call {
         if supervises {
             self.tell(Some(id), supervisor);
         }
-        // A listener does not make it an answered call.
-        if self.state == CallState::Pending && !supervises {
-            self.state = CallState::Answered;
-            self.tell(None, What::CallAnswered {});
-        }
         self.regroup();
         Ok(Ack::Leg(id))
     }
@@ -142,6 +137,11 @@ impl Call {
     /// Legs, roles or places are others now.
     fn regroup(&mut self) {
         self.reroute();
+        // One who only listens does not make it an answered call.
+        if self.state == CallState::Pending && self.legs.iter().any(|l| l.party.role != Role::Supervisor) {
+            self.state = CallState::Answered;
+            self.tell(None, What::CallAnswered {});
+        }
         let there = |roles: &[Role]| self.legs.iter().any(|l| l.in_conversation() && roles.contains(&l.party.role));
         if self.state == CallState::Answered && there(&[Role::Customer]) && there(&[Role::Agent, Role::Bridge]) {
             self.state = CallState::Connected;
