@@ -2,7 +2,7 @@
 //!
 //! The core makes an [`Event`]; the journal gives it its number and its wall time and makes a [`Recorded`] of it.
 
-use crate::id::{CallId, ClipId, LegId, MomentId, PromptId, Tenant, UtteranceId};
+use crate::id::{CallCode, CallId, ClipId, LegId, MomentId, PromptId, Tenant, UtteranceId};
 use crate::time::MediaTime;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -151,6 +151,9 @@ pub enum What {
         caller: Address,
         /// What they dialled.
         called: Address,
+        /// What the call is called on the phone. None in journals older than codes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<CallCode>,
     },
     /// The call was told to do something, and what follows is what came of it. The first of a call is `open`.
     #[serde(rename = "command.given")]
@@ -195,7 +198,7 @@ pub enum What {
     /// A leg was renegotiated, changed its far end, its role or its place.
     #[serde(rename = "leg.changed")]
     LegChanged {
-        /// What changed: `place`, `role`, `far_end`, `media`.
+        /// What changed: `place`, `role`, `far_end`, `media`, `volume`.
         changed: String,
     },
     /// The coach or a supervisor changed mode; `leg` names the supervisor, none means the coach.
@@ -209,6 +212,24 @@ pub enum What {
         by: Actor,
         /// From which outgoing RTP timestamp on, leg by leg.
         effective: BTreeMap<LegId, u32>,
+    },
+    /// A supervisor listens in; `leg` names them.
+    #[serde(rename = "supervisor.joined")]
+    SupervisorJoined {
+        /// Their address.
+        who: Address,
+        /// The mode they begin in.
+        mode: Mode,
+    },
+    /// A supervisor listens no more.
+    #[serde(rename = "supervisor.left")]
+    SupervisorLeft {
+        /// Their address.
+        who: Address,
+        /// The mode they were in.
+        mode: Mode,
+        /// Why.
+        reason: String,
     },
     /// The first sample of a clip was sent.
     #[serde(rename = "clip.started")]
@@ -359,6 +380,8 @@ impl What {
             What::LegLeft { .. } => "leg.left",
             What::LegChanged { .. } => "leg.changed",
             What::ModeChanged { .. } => "mode.changed",
+            What::SupervisorJoined { .. } => "supervisor.joined",
+            What::SupervisorLeft { .. } => "supervisor.left",
             What::ClipStarted { .. } => "clip.started",
             What::ClipEnded { .. } => "clip.ended",
             What::ClipCut { .. } => "clip.cut",

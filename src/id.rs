@@ -102,6 +102,40 @@ counted! {
     PromptId = "prompt-";
 }
 
+/// What a call is called on the phone: five digits, unlike those of every other call that is alive.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct CallCode(u32);
+
+impl CallCode {
+    /// One of the 90,000 there are: 10000 to 99999. `random`: a seed.
+    pub fn new(random: u64) -> Self {
+        CallCode(10_000 + (random % 90_000) as u32)
+    }
+}
+
+impl fmt::Display for CallCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+impl FromStr for CallCode {
+    type Err = UnknownId;
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        let digits = Some(s).filter(|s| s.len() == 5 && s.bytes().all(|b| b.is_ascii_digit()) && !s.starts_with('0'));
+        digits.and_then(|s| s.parse().ok()).map(CallCode).ok_or_else(|| UnknownId(s.into()))
+    }
+}
+impl Serialize for CallCode {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+impl<'de> Deserialize<'de> for CallCode {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 /// A text that is no id of the kind asked for.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:?} is not an id of this kind")]
@@ -134,5 +168,17 @@ mod tests {
     fn counted_ids_read_what_they_write() {
         assert_eq!("leg-7".parse::<LegId>().unwrap(), LegId(7));
         assert!("clip-7".parse::<LegId>().is_err());
+    }
+
+    #[test]
+    fn a_code_is_five_digits_whatever_the_seed() {
+        for seed in [0, 1, 89_999, 90_000, u64::MAX] {
+            let code = CallCode::new(seed);
+            assert_eq!(code.to_string().len(), 5, "{seed}");
+            assert_eq!(code.to_string().parse::<CallCode>().unwrap(), code);
+        }
+        for text in ["", "1234", "01234", "123456", "1234x", "+1234"] {
+            assert!(text.parse::<CallCode>().is_err(), "{text}");
+        }
     }
 }

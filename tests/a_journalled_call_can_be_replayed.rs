@@ -111,7 +111,8 @@ struct Live {
 
 impl Live {
     fn new(seed: u64) -> Self {
-        let options = CallOptions { seed, caller: "a".into(), called: "b".into(), listen: true, record: true };
+        let options =
+            CallOptions { seed, caller: "a".into(), called: "b".into(), code: None, listen: true, record: true };
         let mut live = Live {
             session: Session::new(options, coach()),
             people: People::new(),
@@ -227,10 +228,9 @@ fn the_same_commands_and_packets_make_the_same_call() {
     live.plays();
     let journal = journalled(&live.events);
 
-    let What::CallPending { caller, called } = &journal[0].what else { panic!("{:?}", journal[0]) };
     let mut orders = journal.iter().filter_map(|e| Some((e.at, given(e)?)));
     let (_, open) = orders.next().unwrap();
-    let options = CallOptions::from_given(open, caller.clone(), called.clone()).unwrap();
+    let options = CallOptions::from_given(open, &journal[0].what).unwrap();
     assert_eq!(options.seed, 0xFFFF_0123_4567_89AB);
     let commands: Vec<_> = orders.map(|(at, order)| (at, Command::from_given(order).unwrap())).collect();
     assert!(commands.len() >= 13, "legs, acts, whispers and the end: {}", commands.len());

@@ -63,7 +63,7 @@ async fn unknown_paths_methods_and_calls_are_named() {
 async fn a_call_that_ended_is_told_apart_from_one_that_never_was() {
     let bench = Bench::new().await;
     let call = new_call();
-    bench.record(call, 0, None, What::CallPending { caller: "sip:a@b".into(), called: "call-1".into() });
+    bench.record(call, 0, None, What::CallPending { caller: "sip:a@b".into(), called: "call-1".into(), code: None });
     bench.record(call, 4_000, None, What::CallEnded { reason: "customer hung up".into() });
     bench.journal.flush().await.unwrap();
     problem(bench.post(&format!("/v1/calls/{call}/whisper"), "").await, 409, "ended").await;

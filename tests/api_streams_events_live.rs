@@ -36,7 +36,7 @@ async fn events_arrive_in_order_and_then_the_watermark() {
     let bench = Bench::new().await;
     let mut socket = bench.socket("").await;
     let call = new_call();
-    bench.record(call, 0, None, What::CallPending { caller: "sip:a@b".into(), called: "c".into() });
+    bench.record(call, 0, None, What::CallPending { caller: "sip:a@b".into(), called: "c".into(), code: None });
     for ms in 1..100 {
         bench.record(call, ms, Some(1), What::SpeechEdge { speaking: ms % 2 == 0, known: MediaTime::from_millis(ms) });
     }

@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use sotto::call::{CallOptions, LegMedia, LegSpec};
 use sotto::event::{Mode, Place, Role};
 use sotto::id::CallId;
-use sotto::io::clock;
 use sotto::io::rtp;
 use sotto::io::shard::{Shard, Sinks};
 use sotto::io::sip::registry::{Entry, Handle};
@@ -37,14 +36,17 @@ impl Running {
         };
         let (shard, call) = (Shard::start(0, sinks).unwrap(), new_call());
         let (caller, called) = ("sip:customer@example.org".into(), "call-1".into());
-        shard.open(call, CallOptions { seed: 7, caller, called, listen: false, record: false }).await.unwrap();
+        shard
+            .open(call, CallOptions { seed: 7, caller, called, code: None, listen: false, record: false })
+            .await
+            .unwrap();
         for role in roles {
             let sockets = rtp::open(LOOPBACK, &(20_000..=50_000)).unwrap();
             shard.add_leg(call, leg(*role), sockets).await.unwrap();
         }
         let (handle, wished) = Handle::new();
         let (caller, called) = ("sip:customer@example.org".into(), "call-1".into());
-        let entry = Entry { shard: shard.clone(), handle, caller, called, began_ms: clock::wall_ms() };
+        let entry = Entry::new(shard.clone(), handle, caller, called);
         bench.registry.insert(call, entry);
         Running { bench, shard, call, wished }
     }
@@ -79,6 +81,7 @@ async fn a_call_is_listed_and_shown() {
     let shown: Value = running.bench.get(&running.path("")).await.json().await.unwrap();
     for call in [&list["calls"][0], &shown] {
         assert_eq!(call["id"], running.call.to_string());
+        assert_eq!(call["code"], running.bench.registry.get(running.call).unwrap().code.to_string());
         assert_eq!((&call["state"], &call["mode"]), (&json!("connected"), &json!("spy")));
         assert_eq!((&call["caller"], &call["called"]), (&json!("sip:customer@example.org"), &json!("call-1")));
         assert_eq!((&call["legs"][0]["role"], &call["legs"][1]["role"]), (&json!("customer"), &json!("agent")));
@@ -144,5 +147,35 @@ async fn the_coach_leaves_and_everyone_is_hung_up() {
     assert_eq!(hangup.status(), 204);
     running.wished.changed().await.unwrap();
     assert_eq!(running.wished.borrow().as_deref(), Some("hung up through the API"));
+    running.shard.stop().await;
+}
+
+#[tokio::test]
+async fn a_supervisor_is_steered_and_sent_away() {
+    let running = Running::new(&[Role::Customer, Role::Agent, Role::Supervisor]).await;
+    let path = running.path("/supervisors/leg-3");
+    let patch = async |path: &str, body: Value| {
+        let request = running.bench.request(Method::PATCH, path).header("content-type", "application/json");
+        request.body(body.to_string()).send().await.unwrap()
+    };
+    let answer: Value = patch(&path, json!({"mode": "whisper", "volume": -12})).await.json().await.unwrap();
+    assert_eq!((&answer["leg"], &answer["mode"], &answer["volume"]), (&json!("leg-3"), &json!("whisper"), &json!(-12)));
+    assert_eq!(answer["effective"].as_object().unwrap().len(), 3);
+    let shown: Value = running.bench.get(&running.path("")).await.json().await.unwrap();
+    assert_eq!((&shown["legs"][2]["mode"], &shown["legs"][2]["volume"]), (&json!("whisper"), &json!(-12)));
+    assert_eq!(shown["mode"], "spy", "the coach's is another");
+
+    problem(patch(&path, json!({"volume": 25})).await, 422, "bad_json").await;
+    problem(patch(&path, json!({"mode": "loud"})).await, 422, "bad_json").await;
+    let agent = running.path("/supervisors/leg-2");
+    problem(patch(&agent, json!({"volume": 6})).await, 422, "not_a_supervisor").await;
+    problem(patch(&running.path("/supervisors/leg-9"), json!({})).await, 422, "no_such_leg").await;
+    problem(patch(&running.path("/supervisors/anna"), json!({})).await, 404, "not_found").await;
+    problem(running.bench.request(Method::DELETE, &agent).send().await.unwrap(), 422, "not_a_supervisor").await;
+
+    assert_eq!(running.bench.request(Method::DELETE, &path).send().await.unwrap().status(), 204);
+    problem(running.bench.request(Method::DELETE, &path).send().await.unwrap(), 422, "no_such_leg").await;
+    let shown: Value = running.bench.get(&running.path("")).await.json().await.unwrap();
+    assert_eq!(shown["legs"].as_array().unwrap().len(), 2);
     running.shard.stop().await;
 }

@@ -1,6 +1,7 @@
 //! A dialplan that cannot work is told before the first call, with the line of each step that is wrong.
 
 use sotto::config::{Config, ConfigErrors, Step};
+use sotto::event::Mode;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -150,4 +151,30 @@ p.toml:31: this route is never reached: the one at p.toml:29 takes every call; p
         })
         .collect();
     assert_eq!(got.join("\n"), expected);
+}
+
+#[test]
+fn a_supervisors_step_stands_alone_and_says_whom_and_how() {
+    let config = load("[[route]]\ncalled = 'spy-(.+)'\nsteps = [ {supervise = {who = \"$1\", mode = \"spy\"}} ]\n");
+    let steps = &config.unwrap_or_else(|errors| panic!("{errors}")).routes[0].steps;
+    assert_eq!(steps[..], [Step::Supervise { who: "$1".into(), mode: Mode::Spy }]);
+    let plan = r#"[[route]]
+called = 'a'
+steps = [
+    {answer = {}},
+    {supervise = {who = "x", mode = "spy"}},
+]
+[[route]]
+called = 'b'
+steps = [ {supervise = {}} ]
+[[route]]
+called = 'c'
+steps = [ {supervise = {who = "$1", mode = "loud"}} ]
+"#;
+    let expected = "\
+p.toml:5: who listens in on another call has none of their own; let supervise stand alone
+p.toml:9: supervise does not say who; write {supervise = {who = \"$1\", mode = \"spy\"}}
+p.toml:12: supervise.mode is \"loud\"; write one of spy, whisper, barge
+p.toml:12: $1 is used, and called has 0 groups; put what it stands for into parentheses in called";
+    assert_eq!(faults(plan), expected);
 }

@@ -68,7 +68,13 @@ fn what_is_shipped_is_right() {
     assert!(config.playbooks.contains_key(&config.coach.playbook));
     assert_eq!(config.trunks.len(), 1);
     assert!(config.trunks[0].sources[0].contains("127.0.0.1".parse().unwrap()));
-    let [route] = &config.routes[..] else { panic!("one route is shipped") };
+    let [route, supervisors @ ..] = &config.routes[..] else { panic!("a route is shipped") };
+    let modes = [("spy", Mode::Spy), ("whisper", Mode::Whisper), ("barge", Mode::Barge)];
+    assert_eq!(supervisors.len(), modes.len());
+    for (route, (name, mode)) in supervisors.iter().zip(modes) {
+        assert!(route.called.as_ref().is_some_and(|r| r.is_match(&format!("{name}-17"))), "{name}");
+        assert_eq!(route.steps, [Step::Supervise { who: "call-$1".into(), mode }]);
+    }
     assert!(route.called.as_ref().is_some_and(|r| r.is_match("call-17") && !r.is_match("call-17x")));
     assert!(!route.caller_is_agent);
     assert_eq!(

@@ -50,7 +50,11 @@ fn said(utterance: u32, start: i64, text: &str) -> Event {
 fn story() -> Vec<Event> {
     let effective = [(LegId(1), u32::MAX), (LegId(2), 0)].into();
     vec![
-        event(0, None, What::CallPending { caller: "sip:alice@example.org".into(), called: "call-7".into() }),
+        event(
+            0,
+            None,
+            What::CallPending { caller: "sip:alice@example.org".into(), called: "call-7".into(), code: None },
+        ),
         event(20, Some(1), What::LegJoined { role: Role::Customer, address: "sip:alice@example.org".into() }),
         event(40, None, What::CallAnswered {}),
         event(60, None, What::ModeChanged { from: Mode::Spy, to: Mode::Whisper, by: Actor::Person, effective }),

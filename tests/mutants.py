@@ -35,6 +35,7 @@ ENGINE = "src/call/engine.rs"
 COMMANDS = "src/call/commands.rs"
 PACKETS = "src/call/packets.rs"
 TICKS = "src/call/ticks.rs"
+KEYS = "src/call/keys.rs"
 CLIP = "src/call/clip.rs"
 LEG = "src/call/leg.rs"
 JITTER = "src/media/jitter.rs"
@@ -168,6 +169,24 @@ mutant("relay transcodes", PACKETS, "|_, out| out.extend_from_slice(packet.paylo
 mutant("silence is encoded anew", OVERLAY, "        (true, 0) => *byte,\n", "", test("customer_gets_the_agents_own_packets"))
 mutant("a used number is sent again", SENDER, "i16::MIN..0 => return None,", "i16::MIN..0 => old,", lib("media::sender"))
 mutant("packets from anywhere count", "src/media/latch.rs", "        if self.named_spoke {\n            return Verdict::Dropped;", "        if self.named_spoke {\n            return Verdict::Accepted;")
+
+# ---- a supervisor's keys and volume
+STEER = test("supervisors_steer_by_keys")
+mutant("a supervisor's digit is passed on", PACKETS, "is_party(&self.legs[at]) && is_party(&self.legs[to])", "is_party(&self.legs[to])", STEER)
+mutant("a key counts at every packet", KEYS, "<= LATE {", "> 0 && false {", STEER)
+mutant("a late packet is another press", KEYS, "<= LATE {", "== 0 {", lib("call::keys"))
+mutant("a key held long is pressed again", KEYS, "timestamp == last.timestamp.wrapping_add(SEGMENT)", "timestamp == last.timestamp", lib("call::keys"))
+mutant("a key told both ways counts twice", KEYS, "        if told {\n            return false;\n        }\n", "        let _ = told;\n", STEER)
+mutant("everyone's keys steer", LEG, "(self.party.role == Role::Supervisor && self.keypad", "(self.keypad", STEER)
+mutant("a refusal is heard by all", KEYS, "let audience = Audience::Legs(vec![leg]);", "let audience = Audience::Legs(self.legs.iter().map(|l| l.id()).chain([leg]).collect());", STEER)
+mutant("a refused key says nothing", KEYS, "                    self.say_no(id);\n", "", STEER)
+mutant("a key changes another's mode", KEYS, "self.set_supervisor(id, mode, Actor::Person)", "self.set_supervisor(self.legs[self.legs.len() - 1].id(), mode, Actor::Person)", STEER)
+mutant("a volume is another's", KEYS, "        self.legs[at].volume = volume;\n", "        let last = self.legs.len() - 1;\n        self.legs[last].volume = volume;\n", STEER)
+mutant("a volume is everyone's", TICKS, "leg.fader.fade(leg.volume, &mut heard);", "leg.fader.fade(crate::media::volume::Volume::decibels(6).unwrap_or_default(), &mut heard);", STEER)
+mutant("a volume leaves relay be", ENGINE, "if !listener.volume.is_unity() {", "if false {", STEER)
+mutant("who leaves stays", KEYS, "Key::Leave => self.remove_leg(at, \"supervisor left\".into()),", "Key::Leave => {}", STEER)
+mutant("a listener answers a call", COMMANDS, "self.legs.iter().any(|l| l.party.role != Role::Supervisor)", "!self.legs.is_empty()", STEER)
+mutant("who joins may whisper anywhere", COMMANDS, "        if supervises && spec.mode == Mode::Whisper {", "        if false {")
 
 
 # The core that the rule lives in, and what it is built with: everything else would be compiled for each mutant in vain.

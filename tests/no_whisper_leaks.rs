@@ -560,7 +560,12 @@ impl World {
         let codec = if self.seed.below(4) == 0 { Codec::Pcma } else { Codec::Pcmu };
         let media = support::media(codec, self.ports);
         let spec = LegSpec { role, place, mode, address: "x".into(), media };
-        let Ok(Ack::Leg(leg)) = self.carry(Command::AddLeg(spec), counts) else { self.fail("a leg was refused") };
+        let refused = role == Role::Supervisor && mode == Mode::Whisper && !self.oracle.private();
+        let leg = match self.carry(Command::AddLeg(spec), counts) {
+            Ok(Ack::Leg(leg)) if !refused => leg,
+            Err(Refusal::NotPrivate(_)) if refused => return,
+            other => self.fail(&format!("a leg: {other:?}, to be refused: {refused}")),
+        };
         self.note(format!("add {leg} {role:?} {place:?} {mode:?}"));
         self.oracle.legs.insert(leg, Known { role, place, mode, muted_until: 0 });
         let header = Header {

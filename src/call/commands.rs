@@ -27,6 +27,8 @@ impl Call {
             Command::RemoveLeg { leg, reason } => self.with_leg(leg, |call, at| call.remove_leg(at, reason)),
             Command::SetMode { speaker: Speaker::Coach, mode, by } => self.set_coach(mode, by),
             Command::SetMode { speaker: Speaker::Leg(leg), mode, by } => self.set_supervisor(leg, mode, by),
+            Command::SetVolume { leg, volume } => self.with_leg(leg, |call, at| call.set_volume(at, volume)),
+            Command::Press { leg, key } => self.press(leg, key),
             Command::Play(spec) => self.play(spec),
             Command::Cut { clip, reason } => self.cut(clip, reason),
             Command::Close => Ok(self.close()),
@@ -45,14 +47,18 @@ impl Call {
         if self.legs.len() >= MAX_LEGS {
             return Err(Refusal::Limit("a call may have 16 legs at most"));
         }
+        let supervises = spec.role == Role::Supervisor;
+        if supervises && spec.mode == Mode::Whisper {
+            self.whisper_is_private()?;
+        }
         self.named_legs += 1;
         let id = LegId(self.named_legs);
         let joined = What::LegJoined { role: spec.role, address: spec.address.clone() };
+        let supervisor = What::SupervisorJoined { who: spec.address.clone(), mode: spec.mode };
         self.legs.push(Leg::new(id, spec, self.now, &mut self.seed));
         self.tell(Some(id), joined);
-        if self.state == CallState::Pending {
-            self.state = CallState::Answered;
-            self.tell(None, What::CallAnswered {});
+        if supervises {
+            self.tell(Some(id), supervisor);
         }
         self.regroup();
         Ok(Ack::Leg(id))
@@ -112,15 +118,18 @@ impl Call {
         self.reroute();
     }
 
-    fn remove_leg(&mut self, at: usize, reason: String) {
+    pub(super) fn remove_leg(&mut self, at: usize, reason: String) {
         self.send_report(at, true);
         let leg = self.legs.remove(at);
         self.clips.lose(leg.id(), |_| true);
-        self.tell(Some(leg.id()), What::LegLeft { role: leg.party.role, reason });
+        self.tell(Some(leg.id()), What::LegLeft { role: leg.party.role, reason: reason.clone() });
+        if leg.party.role == Role::Supervisor {
+            self.tell(Some(leg.id()), What::SupervisorLeft { who: leg.address.clone(), mode: leg.mode(), reason });
+        }
         self.regroup();
     }
 
-    fn changed(&mut self, at: usize, what: &str) {
+    pub(super) fn changed(&mut self, at: usize, what: &str) {
         let leg = self.legs[at].id();
         self.tell(Some(leg), What::LegChanged { changed: what.into() });
     }
@@ -128,6 +137,11 @@ impl Call {
     /// Legs, roles or places are others now.
     fn regroup(&mut self) {
         self.reroute();
+        // One who only listens does not make it an answered call.
+        if self.state == CallState::Pending && self.legs.iter().any(|l| l.party.role != Role::Supervisor) {
+            self.state = CallState::Answered;
+            self.tell(None, What::CallAnswered {});
+        }
         let there = |roles: &[Role]| self.legs.iter().any(|l| l.in_conversation() && roles.contains(&l.party.role));
         if self.state == CallState::Answered && there(&[Role::Customer]) && there(&[Role::Agent, Role::Bridge]) {
             self.state = CallState::Connected;
@@ -158,7 +172,7 @@ impl Call {
 
     /// From spy, a whisper that cannot be private is refused. From barge it is fewer ears, and never refused: whoever
     /// presses the key to be heard by fewer must not go on being heard by all.
-    fn set_supervisor(&mut self, leg: LegId, mode: Mode, by: Actor) -> Result<Ack, Refusal> {
+    pub(super) fn set_supervisor(&mut self, leg: LegId, mode: Mode, by: Actor) -> Result<Ack, Refusal> {
         let at = self.place_of(leg).ok_or(Refusal::NoSuchLeg(leg))?;
         let (party, from) = (self.legs[at].party, self.legs[at].mode());
         if party.role != Role::Supervisor {

@@ -52,7 +52,8 @@ impl Call {
         let mut seed = Seed::new(options.seed);
         // Whole milliseconds, so that a timer that counts microseconds hits the tick exactly.
         let phase = seed.below(Samples::FRAME.as_millis() as u64) as i64;
-        let pending = What::CallPending { caller: options.caller.clone(), called: options.called.clone() };
+        let (caller, called) = (options.caller.clone(), options.called.clone());
+        let pending = What::CallPending { caller, called, code: options.code };
         let mut call = Call {
             options,
             state: CallState::Pending,
@@ -189,6 +190,9 @@ impl Call {
         let (Some(source), None, true) = (sources.next(), sources.next(), listener.can_be_sent_to()) else {
             return Path::Mix;
         };
+        if !listener.volume.is_unity() {
+            return Path::Mix;
+        }
         if source.media.codec == listener.media.codec && !self.clips.playing_to(listener.party) {
             Path::Relay(source.id())
         } else {

@@ -68,7 +68,12 @@ impl Call {
             .iter()
             .map(cut)
             .chain(spy(None, self.mode))
-            .chain(supervisors.filter_map(|l| spy(Some(l.id()), l.mode())))
+            .chain(supervisors.clone().filter_map(|l| spy(Some(l.id()), l.mode())))
+            .chain(supervisors.flat_map(|l| {
+                let (role, who, reason) = (Role::Supervisor, l.address.clone(), "an internal error");
+                let left = What::SupervisorLeft { who, mode: Mode::Spy, reason: reason.into() };
+                [What::LegLeft { role, reason: reason.into() }, left].map(|what| event(Some(l.id()), what))
+            }))
             .collect()
     }
 }
@@ -155,7 +160,8 @@ mod tests {
     /// A real panic in the middle of a real input: the next packet passes.
     #[test]
     fn the_packet_after_a_panic_passes() {
-        let options = CallOptions { seed: 1, caller: "a".into(), called: "b".into(), listen: true, record: true };
+        let options =
+            CallOptions { seed: 1, caller: "a".into(), called: "b".into(), code: None, listen: true, record: true };
         let mut call = Call::new(options);
         for (role, port) in [(Role::Customer, 4000), (Role::Agent, 4002)] {
             let remote = ([127, 0, 0, 1], port).into();

@@ -1,14 +1,15 @@
 //! What the journal keeps of a command: all that a call needs to do the same again, but no audio.
 
 use crate::call::{CallOptions, Command};
-use crate::event::Given;
+use crate::event::{Given, What};
 use crate::media::seed::Seed;
 
 impl Command {
-    /// As the journal keeps it; `None` for a question, which changes nothing.
+    /// As the journal keeps it; `None` for a question, which changes nothing, and for a key, which is never journalled
+    /// by value (DESIGN §2.7): what it led to is.
     pub fn given(&self) -> Option<Given> {
         match self {
-            Command::Describe => None,
+            Command::Describe | Command::Press { .. } => None,
             Command::AddLeg(_)
             | Command::SetMedia { .. }
             | Command::SetPlace { .. }
@@ -16,6 +17,7 @@ impl Command {
             | Command::FarEndChanged { .. }
             | Command::RemoveLeg { .. }
             | Command::SetMode { .. }
+            | Command::SetVolume { .. }
             | Command::Play(_)
             | Command::Cut { .. }
             | Command::Close
@@ -36,12 +38,14 @@ impl CallOptions {
         Given(serde_json::json!({ "do": "open", "seed": seed, "listen": listen, "record": record }))
     }
 
-    /// Seed and purposes from the journal, the addresses from `call.pending`.
-    pub fn from_given(given: &Given, caller: crate::event::Address, called: crate::event::Address) -> Option<Self> {
+    /// From the two events that begin a call: the first command, and `call.pending` with its names.
+    pub fn from_given(given: &Given, pending: &What) -> Option<Self> {
+        let What::CallPending { caller, called, code } = pending else { return None };
         let open = given.0.as_object().filter(|o| o.get("do").is_some_and(|v| v == "open"))?;
         let flag = |name: &str| open.get(name)?.as_bool();
         let seed = Seed::read(open.get("seed")?.as_str()?)?;
-        Some(CallOptions { seed, caller, called, listen: flag("listen")?, record: flag("record")? })
+        let (listen, record) = (flag("listen")?, flag("record")?);
+        Some(CallOptions { seed, caller: caller.clone(), called: called.clone(), code: *code, listen, record })
     }
 }
 

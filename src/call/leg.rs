@@ -1,5 +1,6 @@
 //! One leg of a call: what it is, where its packets come from and go to, and how it is fed.
 
+use crate::call::keys::{Key, Keypad, Way};
 use crate::call::mode::Party;
 use crate::call::{LegMedia, LegSpec, LegView};
 use crate::event::{Address, Mode, Place, Role};
@@ -12,6 +13,7 @@ use crate::media::rtcp;
 use crate::media::rtp::Packet;
 use crate::media::seed::Seed;
 use crate::media::sender::{Origin, Sender};
+use crate::media::volume::{Fader, Volume};
 use crate::media::{CLOCK_PER_SAMPLE, MAX_PAYLOAD, dtmf};
 use crate::time::{MediaTime, Samples};
 use std::net::SocketAddr;
@@ -59,6 +61,10 @@ pub(crate) struct Leg {
     /// What it said as lately as the network allows, for the mix.
     pub voice: Frame,
     pub report_due: MediaTime,
+    /// How loud it hears.
+    pub volume: Volume,
+    pub fader: Fader,
+    keypad: Keypad,
     mode: Mode,
     muted_until: MediaTime,
     latch: Latch,
@@ -87,6 +93,9 @@ impl Leg {
             frame: Frame::default(),
             voice: Frame::default(),
             report_due: rtcp::due(now, seed, true),
+            volume: Volume::default(),
+            fader: Fader::default(),
+            keypad: Keypad::default(),
             mode: spec.mode,
             muted_until: MediaTime::ZERO,
             latch: Latch::new(spec.media.remote),
@@ -130,6 +139,16 @@ impl Leg {
     pub fn set_mode(&mut self, mode: Mode, muted_until: MediaTime) {
         self.mode = mode;
         self.muted_until = self.muted_until.max(muted_until);
+    }
+
+    /// The key that a telephone event of this leg means, if it steers us: a supervisor's, and the first of its packets.
+    pub fn key(&mut self, now: MediaTime, packet: &Packet<'_>) -> Option<Key> {
+        let key = self.keypad.event(&packet.header, packet.payload)?;
+        self.pressed(now, key, Way::Rtp)
+    }
+    /// The same for a key told otherwise.
+    pub fn pressed(&mut self, now: MediaTime, key: Key, way: Way) -> Option<Key> {
+        (self.party.role == Role::Supervisor && self.keypad.counts(now, key, way)).then_some(key)
     }
 
     pub fn origin(&self) -> Origin {
@@ -225,6 +244,7 @@ impl Leg {
             role: self.party.role,
             place: self.party.place,
             mode: (self.party.role == Role::Supervisor).then_some(self.mode),
+            volume: self.volume,
             address: self.address.clone(),
             codec: self.media.codec,
             path: match self.path {

@@ -9,6 +9,7 @@ mod commands;
 mod engine;
 pub mod fallback;
 mod given;
+pub mod keys;
 mod leg;
 pub mod mode;
 mod outbox;
@@ -17,11 +18,13 @@ pub mod permission;
 mod record;
 mod ticks;
 
+pub use crate::media::volume::Volume;
 pub use engine::Call;
+pub use keys::Key;
 pub mod sdp;
 
 use crate::event::{Actor, Address, Event, Mode, Place, Role};
-use crate::id::{ClipId, LegId};
+use crate::id::{CallCode, ClipId, LegId};
 use crate::media::codec::Codec;
 use crate::time::MediaTime;
 use std::collections::BTreeMap;
@@ -40,6 +43,8 @@ pub struct CallOptions {
     pub caller: Address,
     /// What they dialled, for the first event.
     pub called: Address,
+    /// What the call is called on the phone, for the first event.
+    pub code: Option<CallCode>,
     /// Whether the coach's ears are open: `Output::Heard` for customer and agent, until `Command::Close`.
     pub listen: bool,
     /// Whether `Output::Record` is wanted, until `Command::Close`.
@@ -133,6 +138,11 @@ pub enum Command {
     RemoveLeg { leg: LegId, reason: String },
     /// Atomic for every listener. Answers `Ack::Mode`.
     SetMode { speaker: Speaker, mode: Mode, by: Actor },
+    /// How loud a leg hears everything, in decibels. At 0 what it is sent is not touched.
+    SetVolume { leg: LegId, volume: Volume },
+    /// A supervisor pressed a key that was told otherwise than by RTP (RFC 6086 INFO).
+    #[serde(skip)]
+    Press { leg: LegId, key: Key },
     /// Speak. Answers `Ack::Clip`. A clip waits while anyone in its audience hears another.
     Play(ClipSpec),
     /// Stop a clip, begun or not.
@@ -235,6 +245,8 @@ pub struct LegView {
     pub place: Place,
     /// Its mode, if it is a supervisor.
     pub mode: Option<Mode>,
+    /// How loud it hears, in decibels.
+    pub volume: Volume,
     /// Its address.
     pub address: Address,
     /// Its codec.

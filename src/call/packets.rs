@@ -110,7 +110,7 @@ impl Call {
         self.legs[to].sender.follow(self.now, origin, &packet.header, samples)
     }
 
-    /// A digit passes between the parties of the conversation; a supervisor's is swallowed, and nobody's is sound.
+    /// A digit passes between the parties of the conversation; a supervisor's is swallowed and steers, and nobody's is sound.
     fn digit(&mut self, at: usize, packet: &Packet<'_>) {
         let origin = self.legs[at].origin();
         for to in 0..self.legs.len() {
@@ -120,6 +120,10 @@ impl Call {
                 Some(named) => self.pass_digit(origin, to, named, packet),
                 None => self.legs[to].sender.swallow(origin),
             }
+        }
+        let now = self.now;
+        if let Some(key) = self.legs[at].key(now, packet) {
+            self.obey(at, key);
         }
     }
 

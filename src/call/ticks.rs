@@ -134,9 +134,12 @@ impl Call {
         if !self.legs[to].can_be_sent_to() {
             return;
         }
-        let stamp = self.legs[to].sender.next(at, FRAME as u32);
-        send(&mut self.outbox, &mut self.legs[to], stamp, |codec, out| {
-            out.extend(sum.samples().map(|s| codec.encode(s)));
+        let leg = &mut self.legs[to];
+        let mut heard = sum.frame();
+        leg.fader.fade(leg.volume, &mut heard);
+        let stamp = leg.sender.next(at, FRAME as u32);
+        send(&mut self.outbox, leg, stamp, |codec, out| {
+            out.extend(heard.iter().map(|s| codec.encode(*s)));
         });
     }
 
@@ -219,7 +222,8 @@ mod tests {
     }
 
     fn call() -> Call {
-        let options = CallOptions { seed: 1, caller: "a".into(), called: "b".into(), listen: false, record: false };
+        let options =
+            CallOptions { seed: 1, caller: "a".into(), called: "b".into(), code: None, listen: false, record: false };
         Call::new(options)
     }
 

@@ -155,6 +155,8 @@ impl Coach {
             | What::CallAnswered {}
             | What::LegChanged { .. }
             | What::ModeChanged { .. }
+            | What::SupervisorJoined { .. }
+            | What::SupervisorLeft { .. }
             | What::SpeechGap { .. }
             | What::MomentDetected { .. }
             | What::PromptOffered { .. }

@@ -45,6 +45,13 @@ pub enum Step {
     },
     /// Put the coach into a mode.
     Mode(Mode),
+    /// The caller listens in on another call, in a mode, and may speak. Stands alone.
+    Supervise {
+        /// The agent's user part, or the call's code.
+        who: String,
+        /// The mode they begin in.
+        mode: Mode,
+    },
     /// Use another playbook for this call.
     Playbook(String),
     /// Refuse the call, or end it, with a status and a reason.
@@ -62,7 +69,7 @@ pub(super) struct Names<'a> {
     pub trunks: &'a [&'a str],
 }
 
-const STEPS: [&str; 7] = ["answer", "say", "play", "connect", "mode", "playbook", "reject"];
+const STEPS: [&str; 8] = ["answer", "say", "play", "connect", "mode", "playbook", "supervise", "reject"];
 /// Steps the design names that come later: told apart from a slip of the finger.
 const LATER: [&str; 2] = ["brief", "control"];
 /// How long the other party may ring where the route does not say.
@@ -152,6 +159,7 @@ impl Reader<'_> {
             "play" => section.text("play").and_then(|w| self.play(w)),
             "connect" => self.connect(section.section("connect"), groups),
             "mode" => section.text("mode").and_then(|w| mode("mode", &w, self.faults)).map(Step::Mode),
+            "supervise" => self.supervise(section.section("supervise"), groups),
             "playbook" => section.text("playbook").map(|w| self.playbook(w)),
             _ => Some(self.reject(section.section("reject"), groups)),
         };
@@ -219,6 +227,21 @@ impl Reader<'_> {
         Some(Step::Connect { to: to.value, timeout: Duration::from_secs(timeout.unsigned_abs()) })
     }
 
+    fn supervise(&self, mut section: Section<'_>, groups: usize) -> Option<Step> {
+        let at = section.at.clone();
+        let absent = ["who", "mode"].into_iter().find(|key| !section.has(key));
+        let who = section.text("who");
+        let mode = section.text("mode").and_then(|w| mode("supervise.mode", &w, self.faults));
+        section.end();
+        if let Some(key) = absent {
+            let remedy = "write {supervise = {who = \"$1\", mode = \"spy\"}}";
+            self.faults.add(&at, format!("supervise does not say {key}"), remedy);
+        }
+        let who = who?;
+        self.check_groups(&who, groups);
+        Some(Step::Supervise { who: who.value, mode: mode? })
+    }
+
     fn playbook(&self, written: Written<String>) -> Step {
         if !self.names.playbooks.contains(&written.value) {
             let remedy = nearest(&written.value, self.names.playbooks.iter().map(String::as_str));
@@ -275,6 +298,10 @@ impl Reader<'_> {
                 Step::Reject { .. } if connected => {
                     fault("this would end the call just connected", "take reject or connect out");
                 }
+                Step::Supervise { .. } if steps.len() > 1 => {
+                    fault("who listens in on another call has none of their own", "let supervise stand alone");
+                }
+                Step::Supervise { .. } => {}
                 Step::Say(_) | Step::Play(_) | Step::Mode(_) | Step::Playbook(_) | Step::Reject { .. } => {}
             }
         }

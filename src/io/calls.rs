@@ -1,8 +1,8 @@
 //! The calls of this node, for everyone who acts on them from outside: the API today, the keypad later.
 
-use crate::call::{Ack, Audience, CallView, ClipSpec, Command, Refusal, Speaker};
+use crate::call::{Ack, Audience, CallView, ClipSpec, Command, Refusal, Speaker, Volume};
 use crate::event::{Actor, Address, Mode, Role};
-use crate::id::{CallId, ClipId, LegId};
+use crate::id::{CallCode, CallId, ClipId, LegId};
 use crate::io::conversation::Conversations;
 use crate::io::sip::registry::{Entry, Registry};
 use crate::io::tts::Synthesiser;
@@ -27,6 +27,8 @@ pub enum SayTo {
 pub struct NamedCall {
     /// Which.
     pub id: CallId,
+    /// What it is called on the phone.
+    pub code: CallCode,
     /// Who calls.
     pub caller: Address,
     /// What they dialled.
@@ -85,7 +87,49 @@ impl Calls {
 
     /// Change the coach's mode. Answers the mode and from which outgoing RTP timestamp it holds on each leg.
     pub async fn set_mode(&self, call: CallId, mode: Mode) -> Result<(Mode, BTreeMap<LegId, u32>), CallError> {
-        let command = Command::SetMode { speaker: Speaker::Coach, mode, by: Actor::Person };
+        self.set_mode_of(call, Speaker::Coach, mode).await
+    }
+
+    /// The same for a supervisor.
+    pub async fn set_supervisor(
+        &self,
+        call: CallId,
+        leg: LegId,
+        mode: Mode,
+    ) -> Result<(Mode, BTreeMap<LegId, u32>), CallError> {
+        self.set_mode_of(call, Speaker::Leg(leg), mode).await
+    }
+
+    /// How loud a supervisor hears: ask first whether the leg is one.
+    pub async fn set_volume(&self, call: CallId, leg: LegId, volume: Volume) -> Result<(), CallError> {
+        self.command(call, Command::SetVolume { leg, volume }).await.map(drop)
+    }
+
+    /// Send a supervisor away; their line is hung up.
+    pub async fn remove_supervisor(&self, call: CallId, leg: LegId) -> Result<(), CallError> {
+        self.supervisor(call, leg).await?;
+        let reason = "removed through the API".into();
+        self.command(call, Command::RemoveLeg { leg, reason }).await.map(drop)
+    }
+
+    /// Whether the leg is a supervisor's.
+    pub async fn supervisor(&self, call: CallId, leg: LegId) -> Result<(), CallError> {
+        match self.get(call).await?.view.legs.iter().find(|l| l.id == leg).map(|l| l.role) {
+            Some(Role::Supervisor) => Ok(()),
+            Some(Role::Customer | Role::Agent | Role::Bridge | Role::Earpiece) => {
+                Err(Refusal::NotASupervisor(leg).into())
+            }
+            None => Err(Refusal::NoSuchLeg(leg).into()),
+        }
+    }
+
+    async fn set_mode_of(
+        &self,
+        call: CallId,
+        speaker: Speaker,
+        mode: Mode,
+    ) -> Result<(Mode, BTreeMap<LegId, u32>), CallError> {
+        let command = Command::SetMode { speaker, mode, by: Actor::Person };
         match self.command(call, command).await? {
             Ack::Mode { mode, effective } => Ok((mode, effective)),
             Ack::Done | Ack::Leg(_) | Ack::Clip(_) | Ack::View(_) => Ok((mode, BTreeMap::new())),
@@ -134,7 +178,8 @@ impl Calls {
 async fn describe(id: CallId, entry: Entry) -> Result<NamedCall, CallError> {
     match entry.shard.command(id, Command::Describe).await {
         Ok(Ack::View(view)) => {
-            Ok(NamedCall { id, caller: entry.caller, called: entry.called, began_ms: entry.began_ms, view })
+            let Entry { caller, called, began_ms, code, .. } = entry;
+            Ok(NamedCall { id, code, caller, called, began_ms, view })
         }
         Ok(_) | Err(_) => Err(CallError::NoSuchCall(id)),
     }

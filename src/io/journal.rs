@@ -235,7 +235,7 @@ impl Journal {
         let Some(first) = self.reader.events(call, (0, 0), 1).await?.pop() else { return Ok(None) };
         let ended = self.reader.events_of_type(call, "call.ended", 1).await?.pop().and_then(ending);
         let (caller, called) = match first.event.what {
-            What::CallPending { caller, called } => (Some(caller), Some(called)),
+            What::CallPending { caller, called, .. } => (Some(caller), Some(called)),
             _ => (None, None),
         };
         Ok(Some(PastCall { id: call, caller, called, began_ms: first.wall_ms, ended }))

@@ -256,6 +256,8 @@ impl Metrics {
             | What::LegLeft { .. }
             | What::LegChanged { .. }
             | What::ModeChanged { .. }
+            | What::SupervisorJoined { .. }
+            | What::SupervisorLeft { .. }
             | What::SpeechEdge { .. }
             | What::SpeechFinal { .. }
             | What::SpeechGap { .. }

@@ -19,6 +19,7 @@ pub mod rtp;
 pub mod seed;
 pub mod sender;
 pub mod shift;
+pub mod volume;
 pub mod xr;
 
 /// Samples in a frame at 8 kHz: 20 ms.

@@ -28,6 +28,8 @@ module_path {modules}
 module g711.so
 module aufile.so
 module sndfile.so
+module_app cons.so
+cons_listen 127.0.0.1:{console}
 module_app account.so
 module_app menu.so
 """
@@ -39,8 +41,8 @@ class Phone:
     def __init__(self, folder, user, dial=None):
         folder.mkdir(exist_ok=True)
         self.folder, self.user = folder, user
-        self.port = free_ports(2)
-        (folder / "config").write_text(CONFIG.format(port=self.port, folder=folder, modules=MODULES))
+        self.port, self.console = free_ports(2), free_ports(1)
+        (folder / "config").write_text(CONFIG.format(port=self.port, console=self.console, folder=folder, modules=MODULES))
         (folder / "accounts").write_text(f"<sip:{user}@127.0.0.1:{self.port}>;regint=0;answermode=auto\n")
         (folder / "contacts").touch()
         command = ["baresip", "-4", "-f", str(folder)] + (["-e", f"/dial {dial}"] if dial else [])
@@ -61,6 +63,13 @@ class Phone:
             assert self.process.poll() is None, f"{self.user}: baresip ended:\n{self.said()}"
             assert time.monotonic() < until, f"{self.user}: no {text!r} within {seconds} s:\n{self.said()}"
             time.sleep(0.05)
+
+    def press(self, key):
+        """Presses a key of the telephone for 100 ms; in a call it goes out as RFC 4733."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as console:
+            for stroke in (key.encode(), b"\x00"):
+                console.sendto(stroke, ("127.0.0.1", self.console))
+                time.sleep(0.1)
 
     def hang_up(self):
         """Ends the call, if it is up, and the phone."""

@@ -35,12 +35,13 @@ may_call = [".*"]
 
 
 class Sotto:
-    def __init__(self, folder, dialplan, model=""):
+    def __init__(self, folder, dialplan, model="", trunk=""):
+        """`trunk`: further lines of its trunk."""
         self.folder = folder
         folder.mkdir(exist_ok=True)
         self.sip, self.http = free_ports(1), free_ports(1)
         config = CONFIG.format(sip=self.sip, http=self.http, token=TOKEN, folder=folder, model=model)
-        (folder / "sotto.toml").write_text(config)
+        (folder / "sotto.toml").write_text(config + trunk)
         (folder / "dialplan.toml").write_text(dialplan)
         (folder / "playbooks").symlink_to(ROOT / "config/playbooks")
         self.log = open(folder / "log", "wb")

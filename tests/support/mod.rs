@@ -18,7 +18,7 @@ use sotto::time::{MediaTime, Samples};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-pub type Sound = Box<dyn FnMut(u64) -> i16>;
+pub type Sound = Box<dyn FnMut(u64) -> i16 + Send>;
 
 /// A packet a phone got.
 #[derive(Clone, Debug)]
@@ -72,7 +72,7 @@ pub fn media(codec: Codec, port: u16) -> LegMedia {
 }
 
 pub fn options(seed: u64) -> CallOptions {
-    CallOptions { seed, caller: "a".into(), called: "b".into(), listen: true, record: true }
+    CallOptions { seed, caller: "a".into(), called: "b".into(), code: None, listen: true, record: true }
 }
 
 impl Stage {

@@ -92,6 +92,8 @@ fn line(at: MediaTime, what: &What) -> Option<(Ink, String)> {
         | What::LegJoined { .. }
         | What::LegLeft { .. }
         | What::LegChanged { .. }
+        | What::SupervisorJoined { .. }
+        | What::SupervisorLeft { .. }
         | What::ClipStarted { .. }
         | What::ClipEnded { .. }
         | What::ClipCut { .. }

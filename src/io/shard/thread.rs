@@ -245,6 +245,8 @@ impl Thread {
             | Command::SetRole { .. }
             | Command::FarEndChanged { .. }
             | Command::SetMode { .. }
+            | Command::SetVolume { .. }
+            | Command::Press { .. }
             | Command::Play(_)
             | Command::Cut { .. }
             | Command::Close

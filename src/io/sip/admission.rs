@@ -2,7 +2,7 @@
 
 use crate::call::sdp::Description;
 use crate::config::{Route, Step};
-use crate::event::Address;
+use crate::event::{Address, Mode};
 use crate::io::sip::fault::Fault;
 use crate::io::sip::switchboard::Switchboard;
 use regex::Regex;
@@ -10,6 +10,7 @@ use rsipstack::sip::headers::ToTypedHeader;
 use rsipstack::sip::prelude::HeadersExt;
 use rsipstack::sip::{Header, Request};
 use std::net::SocketAddr;
+use std::sync::LazyLock;
 
 /// An INVITE that was let in.
 #[derive(Debug)]
@@ -32,17 +33,58 @@ pub struct Admitted {
     pub max_forwards: u8,
 }
 
+/// What a supervisor wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Supervision {
+    /// Whom they want to hear: the agent's user part, or the call's code.
+    pub who: String,
+    /// How.
+    pub mode: Mode,
+}
+
+impl Admitted {
+    /// Whether this is a supervisor, and what they want.
+    pub fn supervision(&self) -> Option<Supervision> {
+        match self.route.steps.first() {
+            Some(Step::Supervise { who, mode }) => {
+                Some(Supervision { who: expand(who, &self.groups, str::to_owned), mode: *mode })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The codes that work whatever the dialplan says: `*80` spy, `*81` whisper, `*82` barge, each before the agent's name
+/// or the call's code (DESIGN §6).
+static CODES: LazyLock<[Route; 3]> = LazyLock::new(|| {
+    [("80", Mode::Spy), ("81", Mode::Whisper), ("82", Mode::Barge)].map(|(code, mode)| Route {
+        at: format!("*{code}"),
+        called: Some(Regex::new(&format!(r"^\*{code}(.*)$")).expect("the pattern is ours")),
+        caller: None,
+        trunk: None,
+        caller_is_agent: false,
+        steps: vec![Step::Supervise { who: "$1".into(), mode }],
+    })
+});
+
 /// Decides about an INVITE from `source`.
 pub fn admit(board: &Switchboard, request: &Request, source: SocketAddr) -> Result<Admitted, Fault> {
     let trunk = board.trunk(source.ip()).ok_or_else(|| Fault::new(403, "this address is no configured trunk"))?;
     let from = request.from_header().and_then(|f| f.clone().typed()).map_err(|_| Fault::bad("From cannot be read"))?;
     let called = request.uri.user().unwrap_or_default();
     let caller = from.uri.user().unwrap_or_default();
-    if !trunk.may_call.iter().any(|pattern| is_whole(pattern, called)) {
-        return Err(Fault::new(403, "this trunk may not call this number"));
+    let (route, groups) = match find(&CODES[..], called, caller, &trunk.name) {
+        Some(code) => code,
+        None if !trunk.may_call.iter().any(|pattern| is_whole(pattern, called)) => {
+            return Err(Fault::new(403, "this trunk may not call this number"));
+        }
+        None => find(&board.config.routes, called, caller, &trunk.name)
+            .ok_or_else(|| Fault::new(404, "no route for this number"))?,
+    };
+    let supervises = route.steps.iter().any(|s| matches!(s, Step::Supervise { .. }));
+    if supervises && !trunk.may_supervise {
+        return Err(Fault::new(403, "this trunk may not listen in on calls: its may_supervise is not true"));
     }
-    let (route, groups) = find(&board.config.routes, called, caller, &trunk.name)
-        .ok_or_else(|| Fault::new(404, "no route for this number"))?;
     let max_forwards = request.max_forwards_header().ok().and_then(|m| m.value().trim().parse().ok()).unwrap_or(70u8);
     if max_forwards == 0 && route.steps.iter().any(|s| matches!(s, Step::Connect { .. })) {
         return Err(Fault::new(483, "the call went through too many hops"));
@@ -160,6 +202,23 @@ mod tests {
         assert_eq!(groups, ["7", ""]);
         assert!(std::ptr::eq(find(&routes, "call-7", "66", "lab").unwrap().0, &routes[2]));
         assert!(find(&routes, "1", "5", "lab").is_none());
+    }
+
+    #[test]
+    fn the_codes_are_followed_by_a_name() {
+        for (called, mode, who) in [
+            ("*80anna", Mode::Spy, "anna"),
+            ("*811001", Mode::Whisper, "1001"),
+            ("*82call-7", Mode::Barge, "call-7"),
+            ("*80", Mode::Spy, ""),
+        ] {
+            let (route, groups) = find(&CODES[..], called, "55", "lab").unwrap();
+            assert_eq!(route.steps, [Step::Supervise { who: "$1".into(), mode }], "{called}");
+            assert_eq!(groups, [who]);
+        }
+        assert!(
+            ["80anna", "*83anna", "**80anna", "x*80anna"].iter().all(|c| find(&CODES[..], c, "55", "lab").is_none())
+        );
     }
 
     #[test]

@@ -154,7 +154,7 @@ async fn dial(call: &Call, to: &str, timeout: Duration) -> Result<Answered, Fail
 fn fail<T>(call: &Call, failure: Failure) -> Result<T, Failure> {
     if let Some(line) = call.not_calling() {
         let board = call.board.clone();
-        tokio::spawn(async move { release(&board, &line, None).await });
+        tokio::spawn(async move { release(&board, &line, None, "nobody waits any more").await });
     }
     Err(failure)
 }
@@ -212,7 +212,7 @@ async fn land(line: Arc<Line>, task: JoinHandle<InviteAsyncResult>, tell: onesho
     let cancelled = matches!(line.dialog.state(), DialogState::Terminated(_, TerminatedReason::UacCancel));
     let ended = unclaimed.status_code == StatusCode::OK && cancelled;
     if unclaimed.status_code.kind() == StatusCodeKind::Successful && !ended && line.answered(&unclaimed) {
-        line.bye().await;
+        line.bye("the answer came too late").await;
     }
     line.office.dialogs.remove_dialog(&line.dialog.id());
 }

@@ -4,9 +4,9 @@
 //! the route or a party ends the call, everything of it is ended here, whatever happened.
 
 use crate::call::sdp::{self, Description, Local, Origin};
-use crate::call::{Ack, CallOptions, Command, LegMedia, LegSpec, Refusal};
+use crate::call::{Ack, CallOptions, Command, Key, LegMedia, LegSpec, Refusal};
 use crate::event::{Address, Mode, Place, Role};
-use crate::id::{CallId, LegId};
+use crate::id::{CallCode, CallId, LegId};
 use crate::io::clock;
 use crate::io::rtp::{self, LegSockets};
 use crate::io::shard::Shard;
@@ -18,7 +18,7 @@ use crate::io::sip::registry::{Entry, Handle};
 use crate::io::sip::route;
 use crate::io::sip::switchboard::{Live, Switchboard};
 use crate::media::codec::Codec;
-use rsipstack::sip::{Header, StatusCode};
+use rsipstack::sip::StatusCode;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -32,6 +32,8 @@ pub enum Message {
     Offer { side: Side, offer: Option<Description>, reply: oneshot::Sender<Result<Vec<u8>, Fault>> },
     /// Its answer to our offer, in an ACK.
     Answered { side: Side, answer: Vec<u8> },
+    /// It told a key by INFO.
+    Pressed(Key),
 }
 
 /// Why a call ends.
@@ -97,16 +99,15 @@ pub async fn run(
     messages: mpsc::Receiver<Message>,
     live: Live,
 ) {
-    let began_ms = clock::wall_ms();
-    let id = CallId::new(began_ms.max(0) as u64, 0, 0, clock::random());
+    let id = CallId::new(clock::wall_ms().max(0) as u64, 0, 0, clock::random());
     let span = tracing::info_span!("call", %id);
     let shard = board.host.shard_for(id);
     let (handle, wish) = Handle::new();
     let (from, to) = (admitted.caller.clone(), admitted.called.clone());
-    board.host.registry.insert(id, Entry { shard: shard.clone(), handle, caller: from, called: to, began_ms });
+    let code = board.host.registry.insert(id, Entry::new(shard.clone(), handle, from, to));
     let call = Arc::new(Call { id, shard, board, admitted, caller, parties: Mutex::default() });
     // In a task of its own, so that a panic in it still ends the call properly.
-    let work = tokio::spawn(conduct(call.clone(), messages, wish).instrument(span.clone()));
+    let work = tokio::spawn(conduct(call.clone(), code, messages, wish).instrument(span.clone()));
     let end = work.await.unwrap_or_else(|_| End::new("internal error", 500));
     call.end(end).instrument(span).await;
     drop(live);
@@ -114,6 +115,7 @@ pub async fn run(
 
 async fn conduct(
     call: Arc<Call>,
+    code: CallCode,
     mut messages: mpsc::Receiver<Message>,
     mut wish: watch::Receiver<Option<String>>,
 ) -> End {
@@ -122,6 +124,7 @@ async fn conduct(
         seed: clock::random(),
         caller: call.admitted.caller.clone(),
         called: call.admitted.called.clone(),
+        code: Some(code),
         listen: config.speech.model.is_some(),
         record: config.recording.enabled,
     };
@@ -164,6 +167,8 @@ async fn listen_to(call: &Call, messages: &mut mpsc::Receiver<Message>) -> End {
                     return End::new(format!("the answer in an ACK was unusable: {}", fault.reason), 488);
                 }
             }
+            // The keys of those who talk steer nothing here.
+            Message::Pressed(_) => {}
         }
     }
     std::future::pending().await
@@ -246,9 +251,7 @@ impl Call {
     }
 
     fn accept(&self, body: Vec<u8>) -> Result<(), End> {
-        let allow = Header::Allow(crate::io::sip::door::ALLOW.into());
-        let headers = vec![Header::ContentType("application/sdp".into()), allow];
-        self.caller.dialog.accept(Some(headers), Some(body)).map_err(|e| End::new(format!("cannot answer: {e}"), 500))
+        self.caller.accept(body).map_err(|e| End::new(format!("cannot answer: {e}"), 500))
     }
 
     /// The party we called has answered.
@@ -267,8 +270,13 @@ impl Call {
 
     async fn join(&self, side: Side, address: Address, media: LegMedia, sockets: LegSockets) -> Result<LegId, End> {
         let place = Place::InConversation;
-        let spec = LegSpec { role: self.role(side), place, mode: Mode::Spy, address, media };
-        Ok(self.shard.add_leg(self.id, spec, sockets).await?)
+        let role = self.role(side);
+        let spec = LegSpec { role, place, mode: Mode::Spy, address: address.clone(), media };
+        let leg = self.shard.add_leg(self.id, spec, sockets).await?;
+        if role == Role::Agent {
+            self.board.host.registry.has_agent(self.id, address);
+        }
+        Ok(leg)
     }
 
     fn role(&self, side: Side) -> Role {
@@ -327,13 +335,13 @@ impl Call {
     async fn end(&self, end: End) {
         tracing::info!(reason = %end.reason, "the call ends");
         // Refused only where the call never began or is over.
-        let _ = self.command(Command::End { reason: end.reason }).await;
+        let _ = self.command(Command::End { reason: end.reason.clone() }).await;
         self.board.host.registry.remove(self.id);
         let called = self.parties().called_line.take();
         let refusal: StatusCode = end.refusal.status_code();
-        tokio::join!(release(&self.board, &self.caller, Some(refusal)), async {
+        tokio::join!(release(&self.board, &self.caller, Some(refusal), &end.reason), async {
             if let Some(line) = &called {
-                release(&self.board, line, None).await;
+                release(&self.board, line, None, &end.reason).await;
             }
         });
     }
@@ -353,8 +361,8 @@ impl Parties {
 }
 
 /// Ends a line and forgets it: the stack keeps every dialog until it is told to let go.
-pub async fn release(board: &Switchboard, line: &Line, refusal: Option<StatusCode>) {
-    line.end(refusal).await;
+pub async fn release(board: &Switchboard, line: &Line, refusal: Option<StatusCode>, why: &str) {
+    line.end(refusal, why).await;
     board.disconnect(line);
     line.office.dialogs.remove_dialog(&line.dialog.id());
 }

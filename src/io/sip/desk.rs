@@ -5,8 +5,9 @@ use crate::io::sip::controller::{self, Message};
 use crate::io::sip::fault::Fault;
 use crate::io::sip::line::{Line, Side};
 use crate::io::sip::office::Office;
+use crate::io::sip::supervisor::Supervisor;
 use crate::io::sip::switchboard::{InviteKey, Live, Switchboard};
-use crate::io::sip::{in_dialog, message};
+use crate::io::sip::{in_dialog, message, supervisor};
 use rsipstack::sip::prelude::HeadersExt;
 use rsipstack::sip::{Method, Request};
 use rsipstack::transaction::{Transaction, TransactionReceiver};
@@ -104,5 +105,8 @@ async fn begin(
             tracing::warn!(%error, "an INVITE transaction failed");
         }
     });
-    controller::run(board, line, admitted, messages, live).await;
+    match admitted.supervision() {
+        Some(wanted) => supervisor::run(Supervisor::new(board, line, admitted, wanted), messages, live).await,
+        None => controller::run(board, line, admitted, messages, live).await,
+    }
 }

@@ -1,61 +1,86 @@
-//! Tells each call's route when a clip has ended: one reader of the journal for all calls.
+//! Tells those who wait for it that a clip has ended, or that a leg is gone: one reader of the journal for all calls.
 
 use crate::event::What;
-use crate::id::{CallId, ClipId};
+use crate::id::{CallId, ClipId, LegId};
 use crate::io::journal::Published;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::broadcast::{self, error::RecvError};
 
-/// Endings kept for a route that is not looking. A route plays one clip at a time and looks from before the clip is
-/// asked for, so only clips of other speakers can fill this; the oldest are dropped, and a route that misses its own
-/// ending goes on when the clip's length has passed.
+/// Endings kept for somebody who is not looking. A route plays one clip at a time and looks from before the clip is
+/// asked for, and a supervisor's controller looks all the time, so only clips of other speakers can fill this; the
+/// oldest are dropped. A route that misses its own ending goes on when the clip's length has passed; a controller that
+/// missed something asks the call.
 const KEPT: usize = 32;
 
-/// Who waits for clips of which call.
-#[derive(Clone, Default)]
-pub struct Endings {
-    calls: Arc<Mutex<HashMap<CallId, broadcast::Sender<ClipId>>>>,
+/// Something of a call is over.
+#[derive(Clone)]
+enum Ending {
+    Clip(ClipId),
+    Leg(LegId, Arc<str>),
+    Call(Arc<str>),
+    /// Something may have been missed.
+    Unknown,
 }
 
-/// The endings of one call; forgotten when dropped.
+/// Who waits for endings of which call.
+#[derive(Clone, Default)]
+pub struct Endings {
+    calls: Arc<Mutex<HashMap<CallId, broadcast::Sender<Ending>>>>,
+}
+
+/// The endings of one call; forgotten when the last of its watches is dropped.
 pub struct Watch {
     call: CallId,
-    ended: broadcast::Receiver<ClipId>,
+    ended: Option<broadcast::Receiver<Ending>>,
     endings: Endings,
 }
 
 impl Endings {
     /// The endings of `call` from now on.
     pub fn watch(&self, call: CallId) -> Watch {
-        let (sender, ended) = broadcast::channel(KEPT);
-        self.locked(|calls| calls.insert(call, sender));
-        Watch { call, ended, endings: self.clone() }
+        let ended = self.locked(|calls| calls.entry(call).or_insert_with(|| broadcast::channel(KEPT).0).subscribe());
+        Watch { call, ended: Some(ended), endings: self.clone() }
     }
 
     /// Reads the journal until it closes.
     pub async fn follow(self, mut journal: broadcast::Receiver<Published>) {
         loop {
             match journal.recv().await {
-                Ok(Published::Event(recorded)) => match &recorded.event.what {
-                    What::ClipEnded { clip } | What::ClipCut { clip, .. } => self.tell(recorded.id.call, *clip),
-                    _ => {}
-                },
-                Ok(Published::Committed { .. }) | Err(RecvError::Lagged(_)) => {}
+                Ok(Published::Event(recorded)) => {
+                    let event = &recorded.event;
+                    if let Some(ending) = ending(event.leg, &event.what) {
+                        self.tell(recorded.id.call, ending);
+                    }
+                }
+                Ok(Published::Committed { .. }) => {}
+                Err(RecvError::Lagged(_)) => self.locked(|calls| calls.values().for_each(|c| say(c, Ending::Unknown))),
                 Err(RecvError::Closed) => return,
             }
         }
     }
 
-    fn tell(&self, call: CallId, clip: ClipId) {
-        if let Some(sender) = self.locked(|calls| calls.get(&call).cloned()) {
-            // Nobody listening is nobody waiting.
-            let _ = sender.send(clip);
-        }
+    fn tell(&self, call: CallId, ending: Ending) {
+        self.locked(|calls| calls.get(&call).map(|waiting| say(waiting, ending)));
     }
 
-    fn locked<T>(&self, work: impl FnOnce(&mut HashMap<CallId, broadcast::Sender<ClipId>>) -> T) -> T {
+    fn locked<T>(&self, work: impl FnOnce(&mut HashMap<CallId, broadcast::Sender<Ending>>) -> T) -> T {
         work(&mut self.calls.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn say(waiting: &broadcast::Sender<Ending>, ending: Ending) {
+    // Nobody listening is nobody waiting.
+    let _ = waiting.send(ending);
+}
+
+/// What is over by an event, if anything is.
+fn ending(leg: Option<LegId>, what: &What) -> Option<Ending> {
+    match what {
+        What::ClipEnded { clip } | What::ClipCut { clip, .. } => Some(Ending::Clip(*clip)),
+        What::LegLeft { reason, .. } => Some(Ending::Leg(leg?, reason.as_str().into())),
+        What::CallEnded { reason } => Some(Ending::Call(reason.as_str().into())),
+        _ => None,
     }
 }
 
@@ -63,17 +88,44 @@ impl Watch {
     /// Waits until `clip` has ended or was cut.
     pub async fn ended(&mut self, clip: ClipId) {
         loop {
-            match self.ended.recv().await {
-                Ok(over) if over == clip => return,
-                Ok(_) | Err(RecvError::Lagged(_)) => {}
-                Err(RecvError::Closed) => return,
+            match self.next().await {
+                Some(Ending::Clip(over)) if over == clip => return,
+                Some(_) => {}
+                None => return,
             }
+        }
+    }
+
+    /// Waits until `leg` has left its call, and says why; without a reason where that may have been missed: whoever
+    /// asks looks for themselves.
+    pub async fn left(&mut self, leg: LegId) -> Option<Arc<str>> {
+        loop {
+            match self.next().await? {
+                Ending::Leg(gone, reason) if gone == leg => return Some(reason),
+                Ending::Call(reason) => return Some(reason),
+                Ending::Unknown => return None,
+                Ending::Clip(_) | Ending::Leg(..) => {}
+            }
+        }
+    }
+
+    /// None when the journal is closed.
+    async fn next(&mut self) -> Option<Ending> {
+        match self.ended.as_mut()?.recv().await {
+            Ok(ending) => Some(ending),
+            Err(RecvError::Lagged(_)) => Some(Ending::Unknown),
+            Err(RecvError::Closed) => None,
         }
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.endings.locked(|calls| calls.remove(&self.call));
+        self.ended = None;
+        self.endings.locked(|calls| {
+            if calls.get(&self.call).is_some_and(|waiting| waiting.receiver_count() == 0) {
+                calls.remove(&self.call);
+            }
+        });
     }
 }

@@ -3,6 +3,7 @@
 //! The stack's own handling would leave a dialog that was asked OPTIONS, or a re-INVITE whose ACK is outstanding, in a
 //! state in which it neither answers nor hangs up. So each request is answered on its own transaction, here.
 
+use crate::call::Key;
 use crate::io::sip::admission;
 use crate::io::sip::controller::Message;
 use crate::io::sip::desk::source;
@@ -118,7 +119,7 @@ async fn reinvite(line: &Arc<Line>, transaction: &mut Transaction) {
             // RFC 3261 §14.2: without an ACK the session is over.
             let reason = "a re-INVITE was never acknowledged";
             let _ = line.mailbox.send(Message::Gone { reason }).await;
-            line.bye().await;
+            line.bye("the answer never came").await;
         }
         return;
     };
@@ -156,7 +157,7 @@ async fn update(line: &Arc<Line>, transaction: &mut Transaction) {
     answer(transaction, line, decision).await;
 }
 
-/// Digits by INFO are acknowledged; nothing steers by them yet. Anything else is not understood (RFC 6086 §4.2.2).
+/// Keys by INFO are acknowledged and told to the controller. Anything else is not understood (RFC 6086 §4.2.2).
 async fn info(line: &Arc<Line>, transaction: &mut Transaction) {
     let kind = transaction.original.headers.iter().find_map(|h| match h {
         Header::ContentType(kind) => Some(kind.value().trim().to_ascii_lowercase()),
@@ -164,12 +165,33 @@ async fn info(line: &Arc<Line>, transaction: &mut Transaction) {
     });
     match kind.as_deref() {
         None | Some("application/dtmf-relay" | "application/dtmf") => {
+            let key = key(&transaction.original.body);
             send(transaction, StatusCode::OK, Vec::new(), None).await;
+            if let Some(key) = key {
+                // A controller that is gone needs no keys.
+                let _ = line.mailbox.send(Message::Pressed(key)).await;
+            }
         }
         Some(_) => {
             let fault = Fault::new(415, "only digits are understood").with("Accept", "application/dtmf-relay");
             answer(transaction, line, Err(fault)).await;
         }
+    }
+}
+
+/// The key of a body: `Signal=5` with other lines (application/dtmf-relay, as phones write it), or the digit alone
+/// (application/dtmf).
+fn key(body: &[u8]) -> Option<Key> {
+    let text = std::str::from_utf8(body).ok()?;
+    let named = text.lines().find_map(|line| {
+        let (name, value) = line.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("signal").then(|| value.trim())
+    });
+    match named.unwrap_or(text.trim()) {
+        "*" => Key::of_event(10),
+        "#" => Key::of_event(11),
+        // 10 and 11 are how some phones write the two above.
+        digits => Key::of_event(digits.parse().ok()?),
     }
 }
 
@@ -195,5 +217,37 @@ async fn send(transaction: &mut Transaction, status: StatusCode, headers: Vec<He
     }
     if let Err(error) = transaction.reply_with(status, headers, body).await {
         tracing::warn!(%error, "an answer could not be sent");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Mode;
+
+    #[test]
+    fn keys_are_read_as_phones_write_them() {
+        let whisper = Some(Key::Mode(Mode::Whisper));
+        for (body, expected) in [
+            ("Signal=5\r\nDuration=160\r\n", whisper),
+            ("Signal= 5\nDuration= 250\n", whisper),
+            ("signal=5", whisper),
+            ("5", whisper),
+            (" 5\r\n", whisper),
+            ("Signal=#\r\n", Some(Key::Volume)),
+            ("Signal=11", Some(Key::Volume)),
+            ("*", Some(Key::Next)),
+            ("Signal=10", Some(Key::Next)),
+            ("Signal=0", Some(Key::Leave)),
+            ("Signal=", None),
+            ("Signal=555", None),
+            ("Signal=-5", None),
+            ("Duration=5", None),
+            ("", None),
+            ("five", None),
+        ] {
+            assert!(key(body.as_bytes()) == expected, "{body:?}");
+        }
+        assert!(key(&[0xff, 0xfe]).is_none());
     }
 }

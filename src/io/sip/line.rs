@@ -164,8 +164,16 @@ impl Line {
         }
     }
 
-    /// Ends the line the way its state asks for: CANCEL, refusal or BYE. Takes as long as the peer takes.
-    pub async fn end(&self, refusal: Option<rsipstack::sip::StatusCode>) {
+    /// Answers the INVITE of somebody who called us.
+    pub fn accept(&self, body: Vec<u8>) -> Result<(), Box<rsipstack::Error>> {
+        let allow = Header::Allow(crate::io::sip::door::ALLOW.into());
+        let headers = vec![Header::ContentType("application/sdp".into()), allow];
+        self.dialog.accept(Some(headers), Some(body)).map_err(Box::new)
+    }
+
+    /// Ends the line the way its state asks for: CANCEL, refusal or BYE, with `why` for those who may read it. Takes as
+    /// long as the peer takes.
+    pub async fn end(&self, refusal: Option<rsipstack::sip::StatusCode>, why: &str) {
         match self.dialog.state() {
             DialogState::Calling(_) | DialogState::Trying(_) | DialogState::Early(..) => match self.side {
                 Side::Caller => drop(self.dialog.reject(refusal, None)),
@@ -173,19 +181,19 @@ impl Line {
             },
             // The stack takes a 2xx other than 200 for a failure; the peer takes it for a call (RFC 3261 §13.2.2.4).
             DialogState::Terminated(..) if self.side == Side::Caller || self.peer().is_none() => {}
-            _ => self.bye().await,
+            _ => self.bye(why).await,
         }
     }
 
     /// Sends BYE, once, and waits for its answer. A caller's ACK is waited for first (RFC 3261 §15).
-    pub async fn bye(&self) {
+    pub async fn bye(&self, why: &str) {
         if tokio::time::timeout(self.office.timers.patience(), self.established()).await.is_err() {
             return; // no ACK: the stack sends the BYE (RFC 3261 §13.3.1.4)
         }
         if self.over.swap(true, Ordering::AcqRel) {
             return;
         }
-        let Some(request) = self.bye_request() else {
+        let Some(request) = self.bye_request(why) else {
             tracing::error!(side = ?self.side, "there is no address to send a BYE from");
             return;
         };
@@ -194,7 +202,7 @@ impl Line {
         }
     }
 
-    fn bye_request(&self) -> Option<Request> {
+    fn bye_request(&self, why: &str) -> Option<Request> {
         let s = self.dialog.snapshot();
         let peer = self.peer().clone();
         let Peer { target, routes } =
@@ -208,6 +216,7 @@ impl Line {
             Header::CSeq(cseq.into()),
             Header::MaxForwards(70.into()),
             Header::UserAgent(crate::io::sip::USER_AGENT.into()),
+            Header::Other("Reason".into(), reason(why)),
         ]);
         headers.extend(s.local_contact.map(|uri| Contact::from(uri).into()));
         Some(Request {
@@ -245,6 +254,12 @@ fn parties(s: &DialogSnapshot) -> [Header; 2] {
         TransactionRole::Client => [Header::From(from.into()), Header::To(to.into())],
         TransactionRole::Server => [Header::From(to.into()), Header::To(from.into())],
     }
+}
+
+/// RFC 3326 §2: 200 is the status of a session that ends as sessions do.
+fn reason(why: &str) -> String {
+    let text: String = why.chars().filter(|c| !c.is_control() && !matches!(c, '"' | '\\')).take(200).collect();
+    format!("SIP;cause=200;text=\"{text}\"")
 }
 
 /// Where a request with this Route goes.

@@ -1,8 +1,9 @@
 //! SIP: dialogs with the parties of calls, and the routes that say what to do with them.
 //!
 //! ```text
-//! datagrams ─► door (sound? known? room?) ─► stack ─► desk ─┬─ new call ─► admission ─► controller ─► route ─► connect
-//!                │                                          └─ in a call ─► in_dialog ─► controller
+//! datagrams ─► door (sound? known? room?) ─► stack ─► desk ─┬─ new call ─► admission ─┬► controller ─► route ─► connect
+//!                │                                          │                         └► supervisor
+//!                │                                          └─ in a call ─► in_dialog ─► controller, supervisor
 //!                └─► refusals, kept nowhere                                                  │
 //!                                                                  commands to the call's shard
 //! ```
@@ -24,6 +25,7 @@ mod message;
 mod office;
 pub mod registry;
 mod route;
+mod supervisor;
 mod switchboard;
 
 pub use office::Timers;

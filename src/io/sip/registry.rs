@@ -1,11 +1,16 @@
 //! The calls that are alive on this node, for those who act on them from outside.
 
 use crate::event::Address;
-use crate::id::CallId;
+use crate::id::{CallCode, CallId};
+use crate::io::clock;
 use crate::io::shard::Shard;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
+
+/// How often a code is drawn until one is free. With a thousand calls the second is, nearly always; beyond that two
+/// calls share one, and who dials it is told so.
+const DRAWS: usize = 100;
 
 /// The way to a call's controller.
 #[derive(Clone)]
@@ -45,6 +50,40 @@ pub struct Entry {
     pub called: Address,
     /// When it began, milliseconds since 1970 UTC.
     pub began_ms: i64,
+    /// What it is called on the phone.
+    pub code: CallCode,
+    /// The addresses of its agents, from when they are on the line.
+    pub agents: Vec<Address>,
+}
+
+impl Entry {
+    /// A call that begins now, with a code drawn at random.
+    pub fn new(shard: Shard, handle: Handle, caller: Address, called: Address) -> Self {
+        let code = CallCode::new(clock::random());
+        Entry { shard, handle, caller, called, began_ms: clock::wall_ms(), code, agents: Vec::new() }
+    }
+
+    /// Whether a supervisor who dials `who` means this call: its code, or the user part of its agent's address.
+    fn is_meant(&self, who: &str) -> bool {
+        self.code.to_string() == who || self.agents.iter().any(|agent| user(&agent.0) == who)
+    }
+}
+
+/// The user part of a SIP address, or all of what is only that.
+fn user(address: &str) -> &str {
+    let address = address.strip_prefix("sip:").unwrap_or(address);
+    address.split_once('@').map_or(address, |(user, _)| user)
+}
+
+/// Why no single call is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unfound {
+    /// There is none.
+    #[error("no agent of that name is on a call, and no call has that code")]
+    Nobody,
+    /// There are several.
+    #[error("{0} calls match: dial the code of the one you mean")]
+    Several(usize),
 }
 
 /// Every call that has not ended. Bounded by the number of calls the server takes.
@@ -54,9 +93,37 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// A call begins.
-    pub fn insert(&self, call: CallId, entry: Entry) {
-        self.locked(|calls| calls.insert(call, entry));
+    /// A call begins. Answers its code: another than `entry` has, where that one is taken or an agent's name.
+    pub fn insert(&self, call: CallId, mut entry: Entry) -> CallCode {
+        self.locked(|calls| {
+            for _ in 0..DRAWS {
+                let code = entry.code.to_string();
+                if !calls.values().any(|other| other.is_meant(&code)) {
+                    break;
+                }
+                entry.code = CallCode::new(clock::random());
+            }
+            let code = entry.code;
+            calls.insert(call, entry);
+            code
+        })
+    }
+
+    /// An agent is on the line.
+    pub fn has_agent(&self, call: CallId, agent: Address) {
+        self.locked(|calls| calls.get_mut(&call).map(|entry| entry.agents.push(agent)));
+    }
+
+    /// The one call that a supervisor means who dials `who`.
+    pub fn meant(&self, who: &str) -> Result<(CallId, Entry), Unfound> {
+        self.locked(|calls| {
+            let mut meant = calls.iter().filter(|(_, entry)| entry.is_meant(who));
+            let Some((id, entry)) = meant.next() else { return Err(Unfound::Nobody) };
+            match meant.count() {
+                0 => Ok((*id, entry.clone())),
+                more => Err(Unfound::Several(1 + more)),
+            }
+        })
     }
 
     /// A call is over.

@@ -44,6 +44,8 @@ async fn take(call: &Call, endings: &mut Watch, step: &Step) -> Result<(), End> 
             }
             Ok(())
         }
+        // It stands alone, and its caller is taken to their call before a route runs.
+        Step::Supervise { .. } => Err(End::new("a supervisor has no call of their own", 500)),
         Step::Playbook(name) => {
             if let Some(conversations) = &call.board.host.conversations {
                 conversations.playbook(call.id, name.as_str().into());

@@ -154,7 +154,7 @@ pub(super) async fn close(State(api): Api, Call(call): Call) -> Result<StatusCod
 }
 
 /// A call that ran once is told apart from one that never did.
-async fn refused(api: &AppState, call: CallId, error: CallError) -> Problem {
+pub(super) async fn refused(api: &AppState, call: CallId, error: CallError) -> Problem {
     match error {
         CallError::NoSuchCall(_) => match api.journal.call(call).await {
             Ok(Some(_)) => Problem::ended(call),

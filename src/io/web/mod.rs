@@ -14,6 +14,7 @@ mod problem;
 mod recording;
 mod request;
 mod serve;
+mod supervisors;
 
 pub use health::Readiness;
 pub use serve::serve;
@@ -27,7 +28,7 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderValue, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{get, patch, post};
 use axum::{Router, body::Body};
 use problem::Problem;
 use std::path::PathBuf;
@@ -73,6 +74,7 @@ pub fn router(state: AppState) -> Router {
         .route("/v1/calls/{id}/barge", post(calls::barge))
         .route("/v1/calls/{id}/say", post(calls::say))
         .route("/v1/calls/{id}/close", post(calls::close))
+        .route("/v1/calls/{id}/supervisors/{leg}", patch(supervisors::change).delete(supervisors::remove))
         .route("/v1/calls/{id}/transcript", get(history::transcript))
         .route("/v1/calls/{id}/events", get(history::events))
         .route("/v1/calls/{id}/recording.wav", get(recording::download))

@@ -1,8 +1,8 @@
-//! What requests carry, read strictly: the call's id in the path, JSON in the body, words in the query.
+//! What requests carry, read strictly: the ids of call and leg in the path, JSON in the body, words in the query.
 
 use super::BODY;
 use super::problem::Problem;
-use crate::id::CallId;
+use crate::id::{CallId, LegId};
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
@@ -18,6 +18,20 @@ impl<S: Send + Sync> FromRequestParts<S> for Call {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let Path(id) = Path::<String>::from_request_parts(parts, state).await.map_err(|_| Problem::no_such_path())?;
         id.parse().map(Call).map_err(|_| Problem::no_such_call(&id))
+    }
+}
+
+/// The `{id}` and `{leg}` of a path.
+pub(super) struct Leg(pub CallId, pub LegId);
+
+impl<S: Send + Sync> FromRequestParts<S> for Leg {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = Path::<(String, String)>::from_request_parts(parts, state).await;
+        let Path((id, leg)) = path.map_err(|_| Problem::no_such_path())?;
+        let call = id.parse().map_err(|_| Problem::no_such_call(&id))?;
+        leg.parse().map(|leg| Leg(call, leg)).map_err(|_| Problem::no_such_path())
     }
 }
 

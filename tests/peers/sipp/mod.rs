@@ -118,6 +118,20 @@ impl House {
         self.events().iter().filter_map(reason).collect()
     }
 
+    /// How often an event was told so far.
+    pub fn told(&self, name: &str) -> usize {
+        self.events().iter().filter(|e| e.event.what.name() == name).count()
+    }
+
+    /// Why supervisors left, in order.
+    pub fn left(&self) -> Vec<String> {
+        let reason = |e: &Arc<Recorded>| match &e.event.what {
+            What::SupervisorLeft { reason, .. } => Some(reason.clone()),
+            _ => None,
+        };
+        self.events().iter().filter_map(reason).collect()
+    }
+
     /// Waits until `what` is so.
     pub async fn until(&self, wanted: &str, what: impl Fn(&House) -> bool) {
         let so = async {

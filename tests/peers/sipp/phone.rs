@@ -2,12 +2,13 @@
 #![allow(dead_code)]
 
 use std::net::SocketAddr;
+use std::sync::Mutex;
 use std::time::Duration;
 use tokio::net::UdpSocket;
 
 pub struct Phone {
     pub socket: UdpSocket,
-    server: SocketAddr,
+    server: Mutex<SocketAddr>,
     pub call_id: String,
     /// Where its audio goes; nobody listens to it here.
     media: UdpSocket,
@@ -41,7 +42,16 @@ impl Phone {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let port = socket.local_addr().unwrap().port();
         let media = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        Phone { socket, server, call_id: format!("phone-{port}@127.0.0.1"), media }
+        Phone { socket, server: Mutex::new(server), call_id: format!("phone-{port}@127.0.0.1"), media }
+    }
+
+    /// Names the server, where it was not known yet.
+    pub fn serve(&self, server: SocketAddr) {
+        *self.server.lock().unwrap() = server;
+    }
+
+    fn server(&self) -> SocketAddr {
+        *self.server.lock().unwrap()
     }
 
     pub fn port(&self) -> u16 {
@@ -57,7 +67,7 @@ impl Phone {
 
     /// A request with the usual headers; `to_tag` names the dialog, `extra` are whole lines.
     pub fn request(&self, method: &str, number: &str, cseq: u32, to_tag: &str, extra: &str, body: &str) -> String {
-        let (port, call_id, server) = (self.port(), &self.call_id, self.server);
+        let (port, call_id, server) = (self.port(), &self.call_id, self.server());
         let tag = if to_tag.is_empty() { String::new() } else { format!(";tag={to_tag}") };
         let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
         format!(
@@ -75,7 +85,7 @@ impl Phone {
     }
 
     pub async fn send(&self, text: &str) {
-        self.socket.send_to(text.as_bytes(), self.server).await.unwrap();
+        self.socket.send_to(text.as_bytes(), self.server()).await.unwrap();
     }
 
     /// The next message, or none within `wait`.
@@ -115,5 +125,19 @@ impl Phone {
         let copied =
             ["Via", "From", "To", "Call-ID", "CSeq"].map(|n| format!("{n}: {}\r\n", request.header(n).unwrap()));
         self.send(&format!("SIP/2.0 200 OK\r\n{}Content-Length: 0\r\n\r\n", copied.concat())).await;
+    }
+
+    /// 200 to an INVITE that came, with its ACK.
+    pub async fn accept(&self, invite: &Came) {
+        let copied = ["Via", "From", "Call-ID", "CSeq"].map(|n| format!("{n}: {}\r\n", invite.header(n).unwrap()));
+        let (to, port, sdp) = (invite.header("To").unwrap(), self.port(), self.sdp());
+        let answer = format!(
+            "SIP/2.0 200 OK\r\n{}To: {to};tag=phone\r\nContact: <sip:phone@127.0.0.1:{port}>\r\n\
+             Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{sdp}",
+            copied.concat(),
+            sdp.len()
+        );
+        self.send(&answer).await;
+        assert_eq!(self.next().await.method(), "ACK");
     }
 }

@@ -1,0 +1,68 @@
+//! Supervisors of a running call: another mode, another volume, sending them away.
+
+use super::AppState;
+use super::calls::refused;
+use super::problem::Problem;
+use super::request::{Json, Leg};
+use crate::call::Volume;
+use crate::event::Mode;
+use crate::id::LegId;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+type Api = State<Arc<AppState>>;
+
+/// What is to be another.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Change {
+    mode: Option<Mode>,
+    /// In decibels.
+    volume: Option<Volume>,
+}
+
+/// What was changed; of a mode, from which outgoing RTP timestamp it holds on each leg.
+#[derive(Serialize)]
+pub(super) struct Changed {
+    leg: LegId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mode: Option<Mode>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effective: Option<BTreeMap<LegId, u32>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    volume: Option<Volume>,
+}
+
+/// The mode first: it is what can be refused.
+pub(super) async fn change(
+    State(api): Api,
+    Leg(call, leg): Leg,
+    Json(change): Json<Change>,
+) -> Result<axum::Json<Changed>, Problem> {
+    if let Err(error) = api.calls.supervisor(call, leg).await {
+        return Err(refused(&api, call, error).await);
+    }
+    let mut changed = Changed { leg, mode: None, effective: None, volume: change.volume };
+    if let Some(mode) = change.mode {
+        match api.calls.set_supervisor(call, leg, mode).await {
+            Ok((mode, effective)) => (changed.mode, changed.effective) = (Some(mode), Some(effective)),
+            Err(error) => return Err(refused(&api, call, error).await),
+        }
+    }
+    if let Some(volume) = change.volume
+        && let Err(error) = api.calls.set_volume(call, leg, volume).await
+    {
+        return Err(refused(&api, call, error).await);
+    }
+    Ok(axum::Json(changed))
+}
+
+pub(super) async fn remove(State(api): Api, Leg(call, leg): Leg) -> Result<StatusCode, Problem> {
+    match api.calls.remove_supervisor(call, leg).await {
+        Ok(()) => Ok(StatusCode::NO_CONTENT),
+        Err(error) => Err(refused(&api, call, error).await),
+    }
+}
