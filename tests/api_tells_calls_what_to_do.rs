@@ -10,6 +10,7 @@ use sotto::event::{Mode, Place, Role};
 use sotto::id::CallId;
 use sotto::io::clock;
 use sotto::io::rtp;
+use sotto::config::Way;
 use sotto::io::shard::{Shard, Sinks};
 use sotto::io::sip::registry::{Entry, Handle};
 use sotto::media::codec::Codec;
@@ -35,7 +36,7 @@ impl Running {
             recorder: bench.recorder.clone(),
             metrics: bench.metrics.clone(),
         };
-        let (shard, call) = (Shard::start(0, sinks).unwrap(), new_call());
+        let (shard, call) = (Shard::start(0, 1, Way::Auto, sinks).unwrap(), new_call());
         let (caller, called) = ("sip:customer@example.org".into(), "call-1".into());
         shard.open(call, CallOptions { seed: 7, caller, called, listen: false, record: false }).await.unwrap();
         for role in roles {

@@ -100,7 +100,7 @@ pub async fn run(
     let began_ms = clock::wall_ms();
     let id = CallId::new(began_ms.max(0) as u64, 0, 0, clock::random());
     let span = tracing::info_span!("call", %id);
-    let shard = board.host.shard_for(id);
+    let shard = board.host.shard_for_next();
     let (handle, wish) = Handle::new();
     let (from, to) = (admitted.caller.clone(), admitted.called.clone());
     board.host.registry.insert(id, Entry { shard: shard.clone(), handle, caller: from, called: to, began_ms });
@@ -122,7 +122,7 @@ async fn conduct(
         seed: clock::random(),
         caller: call.admitted.caller.clone(),
         called: call.admitted.called.clone(),
-        listen: config.speech.model.is_some(),
+        listen: config.speech.model.is_some() || config.media.tap,
         record: config.recording.enabled,
     };
     // Watched from before the first clip, so that no ending is missed.

@@ -8,6 +8,7 @@ use sotto::io::clock;
 use sotto::io::journal::{Journal, Published};
 use sotto::io::metrics::Metrics;
 use sotto::io::recorder::Recorder;
+use sotto::config::Way;
 use sotto::io::shard::{Shard, Sinks};
 use sotto::io::sip::{Host, Limits, Registry, SipServer, Timers};
 use sotto::io::tts::Synthesiser;
@@ -86,7 +87,7 @@ impl House {
         let told = Arc::new(Mutex::new(Vec::new()));
         tokio::spawn(note(journal.subscribe(), told.clone()));
         let sinks = Sinks { journal: journal.clone(), conversations: None, recorder, metrics };
-        let shard = Shard::start(0, sinks).unwrap();
+        let shard = Shard::start(0, 1, Way::Auto, sinks).unwrap();
         let registry = Registry::default();
         let host = Host {
             shards: vec![shard.clone()],
