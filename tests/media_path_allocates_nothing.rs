@@ -231,12 +231,7 @@ impl Surroundings for Nowhere {
     async fn recognise(&self, job: sotto::speech::Job) -> sotto::speech::Recognised {
         sotto::speech::Recognised { utterance: job.utterance, result: Err("deaf".into()) }
     }
-    async fn speak(
-        &self,
-        _: CallId,
-        _: sotto::event::Words,
-        _: Mode,
-    ) -> Result<sotto::id::ClipId, String> {
+    async fn speak(&self, _: CallId, _: sotto::event::Words, _: Mode) -> Result<sotto::id::ClipId, String> {
         Err("dumb".into())
     }
     async fn prepare(&self, _: sotto::event::Words) {}

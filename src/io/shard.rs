@@ -10,6 +10,8 @@
 //! waits for anything but packets, orders and time.
 
 mod core;
+#[cfg(test)]
+mod tests;
 mod thread;
 
 use crate::call::{Ack, CallOptions, Command, LegSpec, Refusal};
@@ -54,10 +56,31 @@ type Reply = oneshot::Sender<Result<Ack, Refusal>>;
 
 /// What a shard is told.
 enum Order {
-    Open { call: CallId, options: CallOptions, reply: Reply },
-    AddLeg { call: CallId, spec: LegSpec, sockets: LegSockets, reply: Reply },
-    Do { call: CallId, command: Command, reply: Reply },
-    Stop { reply: Reply },
+    Open {
+        call: CallId,
+        options: CallOptions,
+        reply: Reply,
+    },
+    AddLeg {
+        call: CallId,
+        spec: LegSpec,
+        sockets: LegSockets,
+        reply: Reply,
+    },
+    Do {
+        call: CallId,
+        command: Command,
+        reply: Reply,
+    },
+    /// The call's logic panics at its next input.
+    #[cfg(test)]
+    Break {
+        call: CallId,
+        reply: Reply,
+    },
+    Stop {
+        reply: Reply,
+    },
 }
 
 impl Shard {

@@ -67,8 +67,7 @@ impl Sockets for Plain {
         }
         // Rounded up to whole milliseconds where the kernel knows nothing finer: a tick does not mind.
         let timeout = until.map(|at| at.saturating_duration_since(now));
-        let timeout =
-            timeout.map(|t| Timespec { tv_sec: t.as_secs() as i64, tv_nsec: i64::from(t.subsec_nanos()) });
+        let timeout = timeout.map(|t| Timespec { tv_sec: t.as_secs() as i64, tv_nsec: i64::from(t.subsec_nanos()) });
         self.ready.clear();
         self.next = 0;
         match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut self.ready), timeout.as_ref()) {

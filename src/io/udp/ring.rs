@@ -17,7 +17,7 @@ use socket2::SockAddr;
 use std::io::{self, Error, ErrorKind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::os::fd::AsRawFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Requests in one turn; a fuller turn is two system calls.
 const REQUESTS: u32 = 1024;
@@ -29,6 +29,9 @@ const SENDS: usize = 512;
 const NAME: usize = size_of::<libc::sockaddr_in6>();
 /// Completions for which a turn does not gather any longer.
 const ENOUGH: u32 = 256;
+
+/// How long a thread without timers rests at most; it matters to nobody.
+const IDLE: Duration = Duration::from_secs(3600);
 
 /// What a completion is about, in the top two bits of its number. Below: the socket's generation and its key.
 const RECEIVED: u64 = 0;
@@ -183,7 +186,8 @@ impl Sockets for Ring {
             self.unsent += 1;
             return;
         }
-        let (Some(Socket { socket, .. }), Some(slot)) = (self.sockets.get(key), self.sends.get_mut(self.sending)) else {
+        let (Some(Socket { socket, .. }), Some(slot)) = (self.sockets.get(key), self.sends.get_mut(self.sending))
+        else {
             self.unsent += 1;
             return;
         };
@@ -212,10 +216,10 @@ impl Sockets for Ring {
         if !self.ring.completion().is_empty() {
             return self.hand_over();
         }
-        let left = until.map(|at| at.saturating_duration_since(clock::now()));
-        let left = left.map(|l| libc::timespec { tv_sec: l.as_secs() as i64, tv_nsec: i64::from(l.subsec_nanos()) });
-        // What is due before the pace is over is not made to wait for it.
-        let timeout = left.as_ref().map_or(0, |l| std::ptr::from_ref(l) as u64);
+        // Without an end the kernel would take the pace for one, and an idle thread would never rest.
+        let left = until.map_or(IDLE, |at| at.saturating_duration_since(clock::now()));
+        let left = libc::timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
+        let timeout = std::ptr::from_ref(&left) as u64;
         let wait = Wait { sigmask: 0, sigmask_size: 0, min_wait_usec: PACE.as_micros() as u32, timeout };
         let flags = 1 << 0 | 1 << 3; // IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG
         let requests = self.ring.submission().len() as u32;

@@ -2,13 +2,13 @@
 #![allow(dead_code)]
 
 use sotto::config::Config;
+use sotto::config::Way;
 use sotto::event::{Recorded, What};
 use sotto::id::Tenant;
 use sotto::io::clock;
 use sotto::io::journal::{Journal, Published};
 use sotto::io::metrics::Metrics;
 use sotto::io::recorder::Recorder;
-use sotto::config::Way;
 use sotto::io::shard::{Shard, Sinks};
 use sotto::io::sip::{Host, Limits, Registry, SipServer, Timers};
 use sotto::io::tts::Synthesiser;
