@@ -1,10 +1,11 @@
 //! The fast way to the kernel and the plain one do the same: what was sent arrives, once, in order, from whom it came.
 
 use sotto::config::Way;
+use sotto::io::clock;
 use sotto::io::udp::{self, Arrived, DATAGRAM, Sockets};
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Both ways; the ring only where the kernel has it, and then it says so.
 fn ways() -> Vec<Box<dyn Sockets>> {
@@ -32,8 +33,8 @@ const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 /// Everything that comes until `enough` has come, five seconds at most.
 fn gather(sockets: &mut dyn Sockets, enough: usize) -> Vec<(Arrived, Vec<u8>)> {
     let (mut got, mut buffer) = (Vec::new(), [0; DATAGRAM]);
-    let patience = Instant::now() + Duration::from_secs(5);
-    while got.len() < enough && Instant::now() < patience {
+    let patience = clock::now() + Duration::from_secs(5);
+    while got.len() < enough && clock::now() < patience {
         sockets.wait(Some(patience)).unwrap();
         while let Some(arrived) = sockets.next(&mut buffer) {
             got.push((arrived, buffer[..arrived.length].to_vec()));
@@ -85,7 +86,7 @@ fn a_flood_on_one_port_hides_no_other_and_what_is_too_long_is_cut() {
         let mut buffer = [0; DATAGRAM];
         let mut heard = None;
         for _ in 0..8 {
-            sockets.wait(Some(Instant::now() + Duration::from_secs(1))).unwrap();
+            sockets.wait(Some(clock::now() + Duration::from_secs(1))).unwrap();
             while let Some(arrived) = sockets.next(&mut buffer) {
                 if arrived.key == quiet {
                     heard = Some((arrived.length, buffer[0]));
@@ -102,8 +103,8 @@ fn a_flood_on_one_port_hides_no_other_and_what_is_too_long_is_cut() {
 
 fn gather_for(sockets: &mut dyn Sockets, time: Duration) -> Vec<Arrived> {
     let (mut got, mut buffer) = (Vec::new(), [0; DATAGRAM]);
-    let until = Instant::now() + time;
-    while Instant::now() < until {
+    let until = clock::now() + time;
+    while clock::now() < until {
         sockets.wait(Some(until)).unwrap();
         while let Some(arrived) = sockets.next(&mut buffer) {
             got.push(arrived);
@@ -137,9 +138,9 @@ fn a_removed_socket_frees_its_port_and_its_key_means_the_next() {
 fn waiting_ends_in_time_and_when_woken() {
     for mut sockets in ways() {
         let name = sockets.name();
-        let began = Instant::now();
+        let began = clock::now();
         sockets.wait(Some(began + Duration::from_millis(30))).unwrap();
-        let waited = began.elapsed();
+        let waited = clock::now() - began;
         assert!(waited >= Duration::from_millis(30), "{name} waited {waited:?}");
         for _ in 0..3 {
             let waker = sockets.waker();

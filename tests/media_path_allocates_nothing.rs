@@ -7,6 +7,7 @@ use sotto::call::{Audience, Call, FRAME, Output, Port, Speaker};
 use sotto::config::Way;
 use sotto::event::{Mode, Place, Role};
 use sotto::id::{CallId, LegId, Tenant};
+use sotto::io::clock;
 use sotto::io::conversation::{Conversations, Setting, Surroundings};
 use sotto::io::journal::Journal;
 use sotto::io::metrics::Metrics;
@@ -18,7 +19,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use support::{Stage, tones};
 
 /// Counts what the thread that asks allocates, and nobody else.
@@ -211,7 +212,7 @@ fn sockets() {
         let mut turns = |count: usize| {
             for _ in 0..count {
                 sockets.send(a, to, &[1; 172]);
-                sockets.wait(Some(Instant::now() + Duration::from_secs(1))).unwrap();
+                sockets.wait(Some(clock::now() + Duration::from_secs(1))).unwrap();
                 while sockets.next(&mut buffer).is_some() {
                     got += 1;
                 }
@@ -242,7 +243,7 @@ impl Surroundings for Nowhere {
 #[test]
 fn frames_on_their_way_to_ears_and_recording() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let store = std::env::temp_dir().join(format!("sotto-frames-{:016x}", sotto::io::clock::random()));
+    let store = std::env::temp_dir().join(format!("sotto-frames-{:016x}", clock::random()));
     let metrics = Arc::new(Metrics::default());
     let _inside = runtime.enter();
     let coach = sotto::config::Coach {
