@@ -84,7 +84,7 @@ enum Order {
 }
 
 impl Shard {
-    /// Starts a media thread, on a core of its own where there are as many as `of` shards. It ends at `stop`.
+    /// Starts media thread `number` of `of`, on a core of its own where enough are left. It ends at `stop`.
     pub fn start(number: usize, of: usize, way: Way, sinks: Sinks) -> io::Result<Shard> {
         let (orders, inbox) = mpsc::channel(ORDERS);
         let load = Arc::new(AtomicUsize::new(0));

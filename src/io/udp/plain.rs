@@ -2,7 +2,7 @@
 //!
 //! Level-triggered, so that one successful read needs no second one to find the socket empty.
 
-use super::{Arrived, DATAGRAM, Key, PACE, Sockets, Waker};
+use super::{Arrived, DATAGRAM, Key, Sockets, Waker};
 use crate::io::clock;
 use rustix::event::{Timespec, epoll};
 use slab::Slab;
@@ -24,7 +24,6 @@ pub(super) struct Plain {
     ready: Vec<epoll::Event>,
     /// The next of `ready` to be read.
     next: usize,
-    woke: Instant,
     unsent: u64,
 }
 
@@ -33,7 +32,7 @@ impl Plain {
         let (epoll, waker) = (epoll::create(epoll::CreateFlags::CLOEXEC)?, Waker::new()?);
         epoll::add(&epoll, &*waker.0, epoll::EventData::new_u64(WAKER), epoll::EventFlags::IN)?;
         let (sockets, ready) = (Slab::new(), Vec::with_capacity(TURN));
-        Ok(Plain { epoll, waker, sockets, ready, next: 0, woke: clock::now(), unsent: 0 })
+        Ok(Plain { epoll, waker, sockets, ready, next: 0, unsent: 0 })
     }
 }
 
@@ -61,12 +60,9 @@ impl Sockets for Plain {
     }
 
     fn wait(&mut self, until: Option<Instant>) -> io::Result<()> {
-        let now = clock::now();
-        if let Some(early) = (self.woke + PACE).checked_duration_since(now) {
-            std::thread::sleep(early);
-        }
+        // No pace is kept here: sleeping is a call and a switch of its own, and was measured to cost more than it gathers.
         // Rounded up to whole milliseconds where the kernel knows nothing finer: a tick does not mind.
-        let timeout = until.map(|at| at.saturating_duration_since(now));
+        let timeout = until.map(|at| at.saturating_duration_since(clock::now()));
         let timeout = timeout.map(|t| Timespec { tv_sec: t.as_secs() as i64, tv_nsec: i64::from(t.subsec_nanos()) });
         self.ready.clear();
         self.next = 0;
@@ -74,7 +70,6 @@ impl Sockets for Plain {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        self.woke = clock::now();
         Ok(())
     }
 

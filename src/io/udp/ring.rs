@@ -57,6 +57,8 @@ pub(super) struct Ring {
     /// How many of `sends` were handed to the ring in this turn.
     sending: usize,
     sockets: Slab<Socket>,
+    /// Removed, and perhaps still named by a request the kernel has not seen.
+    closing: Vec<UdpSocket>,
     generation: u32,
     /// What a receive is told about names and control data; the kernel reads it when a receive begins.
     shape: Box<libc::msghdr>,
@@ -94,8 +96,9 @@ impl Ring {
         let mut shape: Box<libc::msghdr> = Box::new(unsafe { std::mem::zeroed() });
         shape.msg_namelen = NAME as u32;
         let (waker, woken) = (Waker::new()?, Box::new([0; 8]));
-        let sockets = Slab::with_capacity(256);
-        let mut ring = Ring { ring, pool, sends, sending: 0, sockets, generation: 0, shape, waker, woken, unsent: 0 };
+        let (sockets, closing) = (Slab::with_capacity(256), Vec::new());
+        let mut ring =
+            Ring { ring, pool, sends, sending: 0, sockets, closing, generation: 0, shape, waker, woken, unsent: 0 };
         ring.listen_for_waker()?;
         Ok(ring)
     }
@@ -138,10 +141,16 @@ impl Ring {
                 Err(e) => return Err(e),
             }
         }
+        self.handed_over();
+        Ok(())
+    }
+
+    /// Once the kernel has everything, slots and descriptors that requests named are free again.
+    fn handed_over(&mut self) {
         if self.ring.submission().is_empty() {
             self.sending = 0;
+            self.closing.clear();
         }
-        Ok(())
     }
 
     /// What the kernel wrote about a receive: whether there is a datagram.
@@ -176,13 +185,16 @@ impl Sockets for Ring {
         let receive = RECEIVED << 62 | u64::from(generation) << 32 | key as u64;
         // SAFETY: a cancellation points to nothing.
         let _ = unsafe { self.push(opcode::AsyncCancel::new(receive).build().user_data(CANCELLED << 62)) };
-        // Before the descriptor is closed: what is still to be sent means this socket, not its successor.
+        // Closed only then: what is still to be sent means this socket, not the next to get its descriptor.
+        self.closing.push(socket);
         let _ = self.hand_over();
-        drop(socket);
     }
 
     fn send(&mut self, key: Key, to: SocketAddr, bytes: &[u8]) {
-        if self.sending >= self.sends.len() && self.hand_over().is_err() {
+        // Room for the request before a slot is taken: no slot may be given away while a request that names it waits.
+        if (self.sending >= self.sends.len() || self.ring.submission().is_full())
+            && (self.hand_over().is_err() || self.ring.submission().is_full())
+        {
             self.unsent += 1;
             return;
         }
@@ -225,9 +237,7 @@ impl Sockets for Ring {
         let requests = self.ring.submission().len() as u32;
         // SAFETY: the argument is laid out as the kernel's and lives through the call, as does the time it points to.
         let entered = unsafe { self.ring.submitter().enter(requests, ENOUGH, flags, Some(&wait)) };
-        if self.ring.submission().is_empty() {
-            self.sending = 0;
-        }
+        self.handed_over();
         match entered {
             Ok(_) => Ok(()),
             Err(e) if is_passing(&e) || e.raw_os_error() == Some(libc::ETIME) => Ok(()),
