@@ -82,8 +82,9 @@ impl App {
             recorder: recorder.clone(),
             metrics: metrics.clone(),
         };
-        let shards = (0..config.media.shards)
-            .map(|number| Shard::start(number, sinks.clone()))
+        let media = &config.media;
+        let shards = (0..media.shards)
+            .map(|number| Shard::start(number, media.shards, media.io, sinks.clone()))
             .collect::<Result<Vec<_>, _>>()
             .context("a media thread could not be started")?;
 

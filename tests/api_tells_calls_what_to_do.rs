@@ -6,6 +6,7 @@ use api_bench::{Bench, new_call, problem};
 use reqwest::Method;
 use serde_json::{Value, json};
 use sotto::call::{CallOptions, LegMedia, LegSpec};
+use sotto::config::Way;
 use sotto::event::{Mode, Place, Role};
 use sotto::id::CallId;
 use sotto::io::rtp;
@@ -34,7 +35,7 @@ impl Running {
             recorder: bench.recorder.clone(),
             metrics: bench.metrics.clone(),
         };
-        let (shard, call) = (Shard::start(0, sinks).unwrap(), new_call());
+        let (shard, call) = (Shard::start(0, 1, Way::Auto, sinks).unwrap(), new_call());
         let (caller, called) = ("sip:customer@example.org".into(), "call-1".into());
         shard
             .open(call, CallOptions { seed: 7, caller, called, code: None, listen: false, record: false })

@@ -29,7 +29,9 @@ const CORE: &[&str] = &["id", "time", "event", "media", "call", "speech", "coach
 /// What the core may not name: the world outside of its inputs. (`std::net::SocketAddr` is a value, not a socket.)
 const OUTSIDE: &[&str] = &[
     "tokio",
-    "mio",
+    "rustix",
+    "io_uring",
+    "crossbeam_channel",
     "socket2",
     "std::env",
     "std::fs",

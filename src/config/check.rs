@@ -2,7 +2,7 @@
 
 use super::fault::Faults;
 use super::raw::{Section, Written};
-use super::{Coach, Http, Media, Network, Recording, Secret, Sensitivity, Sip, Speech, Store, Trunk};
+use super::{Coach, Http, Media, Network, Recording, Secret, Sensitivity, Sip, Speech, Store, Trunk, Way};
 use crate::event::Mode;
 use regex::Regex;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -72,8 +72,22 @@ pub(super) fn media(mut section: Section<'_>, faults: &Faults) -> Media {
         ports
     });
     let shards = section.whole("shards", 1..=64).map_or(1, |written| written.value as usize);
+    let io = section.text("io").map_or(Way::Auto, |written| way(&written, faults));
+    let tap = section.flag("tap").unwrap_or(false);
     section.end();
-    Media { ports: ports.unwrap_or(20_000..=29_999), shards }
+    Media { ports: ports.unwrap_or(20_000..=29_999), shards, io, tap }
+}
+
+fn way(written: &Written<String>, faults: &Faults) -> Way {
+    match written.value.as_str() {
+        "auto" => Way::Auto,
+        "plain" => Way::Plain,
+        "ring" => Way::Ring,
+        other => {
+            faults.add(&written.at, format!("media.io is {other:?}"), "write \"auto\", \"plain\" or \"ring\"");
+            Way::Auto
+        }
+    }
 }
 
 /// A range that holds at least one even port and the odd one above it.

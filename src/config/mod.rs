@@ -70,6 +70,22 @@ pub struct Media {
     pub ports: RangeInclusive<u16>,
     /// Media threads.
     pub shards: usize,
+    /// How they read and write packets.
+    pub io: Way,
+    /// Whether what both parties say is decoded even where nobody listens, to measure what that costs.
+    pub tap: bool,
+}
+
+/// How packets are read and written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Way {
+    /// The ring where the kernel has what it needs, else plain.
+    #[default]
+    Auto,
+    /// One system call for every datagram.
+    Plain,
+    /// io_uring, or no start where the kernel does not have it.
+    Ring,
 }
 
 /// The API.

@@ -21,18 +21,19 @@ use crate::id::{CallId, ClipId, LegId, PromptId};
 use crate::io::metrics::Metrics;
 use crate::speech::Recognised;
 use crate::time::MediaTime;
+use crossbeam_channel::Sender;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 use worker::Worker;
 
 /// Inputs that wait for one worker: over a second of frames of eighty legs, 3 MB. When only [`RESERVE`] places are left
 /// frames are dropped (counted, heard as silence). When it is full events are dropped too (counted as a warning in the
-/// log), and answers wait.
+/// log), and answers wait. Allocated once, at the start: a media thread only writes into it.
 const QUEUE: usize = 8_192;
 /// Places of the queue that frames leave to events and answers.
 const RESERVE: usize = 2_048;
@@ -59,7 +60,7 @@ pub struct Conversations {
 }
 
 struct Shared {
-    queues: Vec<mpsc::Sender<Message>>,
+    queues: Vec<Sender<Message>>,
     live: Arc<Live>,
     metrics: Arc<Metrics>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -112,7 +113,7 @@ impl Conversations {
         let (setting, live) = (Arc::new(setting), Arc::new(Live::default()));
         let (mut queues, mut threads) = (Vec::new(), Vec::new());
         for number in 0..workers {
-            let (queue, inbox) = mpsc::channel(QUEUE);
+            let (queue, inbox) = crossbeam_channel::bounded(QUEUE);
             let worker =
                 Worker::new(inbox, queue.clone(), setting.clone(), surroundings.clone(), live.clone(), runtime.clone());
             let thread = std::thread::Builder::new().name(format!("listen-{number}"));
@@ -146,7 +147,7 @@ impl Conversations {
     pub fn heard(&self, call: CallId, leg: LegId, role: Role, at: MediaTime, pcm: &[i16; FRAME]) {
         let queue = self.queue(call);
         let kept =
-            queue.capacity() > RESERVE && queue.try_send(Message::Heard { call, leg, role, at, pcm: *pcm }).is_ok();
+            queue.len() < QUEUE - RESERVE && queue.try_send(Message::Heard { call, leg, role, at, pcm: *pcm }).is_ok();
         if !kept {
             self.shared.metrics.ears.heard_frames_dropped.inc();
         }
@@ -181,12 +182,13 @@ impl Conversations {
         };
         let _ = tokio::time::timeout(patience, quiet).await;
         let given_up = self.live();
-        for queue in &self.shared.queues {
-            // Fails only if the worker is gone already.
-            let _ = queue.send(Message::Stop).await;
-        }
         let threads = std::mem::take(&mut *self.shared.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        let joined = tokio::task::spawn_blocking(|| threads.into_iter().for_each(|thread| drop(thread.join())));
+        let queues = self.shared.queues.clone();
+        let joined = tokio::task::spawn_blocking(move || {
+            // Waits for a place; fails only if the worker is gone already.
+            queues.iter().for_each(|queue| drop(queue.send(Message::Stop)));
+            threads.into_iter().for_each(|thread| drop(thread.join()));
+        });
         let _ = joined.await;
         given_up
     }
@@ -201,7 +203,7 @@ impl Conversations {
     }
 
     /// A call stays with one worker.
-    fn queue(&self, call: CallId) -> &mpsc::Sender<Message> {
+    fn queue(&self, call: CallId) -> &Sender<Message> {
         let mut hasher = DefaultHasher::new();
         call.hash(&mut hasher);
         let queues = &self.shared.queues;

@@ -1,8 +1,8 @@
 //! What `/metrics` tells: one struct, passed in, a sentence a counter.
 //!
 //! In come increments from anywhere, media threads included: counters and gauges are atomics behind an `Arc`, so
-//! `inc`, `inc_by` and `set` neither lock nor allocate. The one histogram locks for a moment and belongs to the
-//! journal's own task. Out goes the OpenMetrics text. Names on the wire begin with `sotto_`, counters end in
+//! `inc`, `inc_by` and `set` neither lock nor allocate, nor does [`Lateness`]. The journal's histogram locks for a moment
+//! and belongs to its own task. Out goes the OpenMetrics text. Names on the wire begin with `sotto_`, counters end in
 //! `_total` (added when encoded); what concerns calls carries the tenant. Knows nothing of who counts.
 
 use crate::event::What;
@@ -14,6 +14,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 use std::sync::atomic::Ordering;
+
+mod lateness;
+
+pub use lateness::Lateness;
 
 /// The media type of [`Metrics::encode`]'s text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -77,8 +81,8 @@ pub struct Media {
     pub packets_out: Counter,
     /// Datagrams that could not be sent (full socket buffer, unreachable peer).
     pub send_failed: Counter,
-    /// Timer ticks that came more than 5 ms late.
-    pub ticks_late: Counter,
+    /// How late the calls' 20 ms ticks came, in seconds.
+    pub tick_lateness: Lateness,
 }
 
 /// What is dropped on the way to ears and recordings.
@@ -271,7 +275,7 @@ impl Metrics {
         r.add("rtp_packets_received", "RTP packets received", &self.media.packets_in);
         r.add("rtp_packets_sent", "RTP packets sent", &self.media.packets_out);
         r.add("packets_unsent", "Datagrams that could not be sent", &self.media.send_failed);
-        r.add("ticks_late", "Timer ticks more than 5 ms late", &self.media.ticks_late);
+        r.add("tick_lateness_seconds", "How late the calls' ticks came", &self.media.tick_lateness);
         r.add("heard_frames_dropped", "Frames of 20 ms the ears never got", &self.ears.heard_frames_dropped);
         r.add("record_frames_dropped", "Frames of 20 ms no recording got", &self.ears.record_frames_dropped);
         r.add("journal_events", "Events numbered and published", &self.journal.events_recorded);

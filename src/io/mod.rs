@@ -12,4 +12,5 @@ pub mod sip;
 pub mod sqlite;
 pub mod stt;
 pub mod tts;
+pub mod udp;
 pub mod web;

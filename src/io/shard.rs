@@ -9,17 +9,23 @@
 //! A panic inside one call is caught here: what is left of it goes on relaying (DESIGN §2.5). Nothing on this thread
 //! waits for anything but packets, orders and time.
 
+mod core;
+#[cfg(test)]
+mod tests;
 mod thread;
 
 use crate::call::{Ack, CallOptions, Command, LegSpec, Refusal};
+use crate::config::Way;
 use crate::id::{CallId, LegId};
 use crate::io::conversation::Conversations;
 use crate::io::journal::Journal;
 use crate::io::metrics::Metrics;
 use crate::io::recorder::Recorder;
 use crate::io::rtp::LegSockets;
+use crate::io::udp::{self, Waker};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{mpsc, oneshot};
 
 /// Orders that wait for the shard. When full, whoever orders waits (they are all async tasks): the shard never does.
@@ -42,29 +48,69 @@ pub struct Sinks {
 #[derive(Clone)]
 pub struct Shard {
     orders: mpsc::Sender<Order>,
-    waker: Arc<mio::Waker>,
+    waker: Waker,
+    load: Arc<AtomicUsize>,
 }
 
 type Reply = oneshot::Sender<Result<Ack, Refusal>>;
 
 /// What a shard is told.
 enum Order {
-    Open { call: CallId, options: CallOptions, reply: Reply },
-    AddLeg { call: CallId, spec: LegSpec, sockets: LegSockets, reply: Reply },
-    Do { call: CallId, command: Command, reply: Reply },
-    Stop { reply: Reply },
+    Open {
+        call: CallId,
+        options: CallOptions,
+        reply: Reply,
+    },
+    AddLeg {
+        call: CallId,
+        spec: LegSpec,
+        sockets: LegSockets,
+        reply: Reply,
+    },
+    Do {
+        call: CallId,
+        command: Command,
+        reply: Reply,
+    },
+    /// The call's logic panics at its next input.
+    #[cfg(test)]
+    Break {
+        call: CallId,
+        reply: Reply,
+    },
+    Stop {
+        reply: Reply,
+    },
 }
 
 impl Shard {
-    /// Starts a media thread. It ends at `stop`.
-    pub fn start(number: usize, sinks: Sinks) -> io::Result<Shard> {
-        let poll = mio::Poll::new()?;
-        let waker = Arc::new(mio::Waker::new(poll.registry(), thread::WAKE)?);
+    /// Starts media thread `number` of `of`, on a core of its own where enough are left. It ends at `stop`.
+    pub fn start(number: usize, of: usize, way: Way, sinks: Sinks) -> io::Result<Shard> {
         let (orders, inbox) = mpsc::channel(ORDERS);
-        std::thread::Builder::new()
-            .name(format!("media-{number}"))
-            .spawn(move || thread::Thread::new(poll, inbox, sinks).run())?;
-        Ok(Shard { orders, waker })
+        let load = Arc::new(AtomicUsize::new(0));
+        let (ready, started) = std::sync::mpsc::sync_channel(1);
+        let shared = load.clone();
+        std::thread::Builder::new().name(format!("media-{number}")).spawn(move || {
+            if let Err(reason) = core::take(number, of) {
+                tracing::warn!(number, %reason, "a media thread runs on whatever core is free");
+            }
+            // Opened here: a ring belongs to the thread that uses it.
+            match udp::open(way) {
+                Ok(sockets) => {
+                    tracing::info!(number, way = sockets.name(), "a media thread is ready");
+                    let _ = ready.send(Ok(sockets.waker()));
+                    thread::Thread::new(sockets, inbox, sinks, shared).run();
+                }
+                Err(error) => drop(ready.send(Err(error))),
+            }
+        })?;
+        let waker = started.recv().unwrap_or_else(|_| Err(io::Error::other("the thread died at its start")))?;
+        Ok(Shard { orders, waker, load })
+    }
+
+    /// How many calls it has.
+    pub fn load(&self) -> usize {
+        self.load.load(Ordering::Relaxed)
     }
 
     /// A call begins: `call.pending`.
@@ -93,8 +139,7 @@ impl Shard {
     async fn order(&self, order: impl FnOnce(Reply) -> Order) -> Result<Ack, Refusal> {
         let (reply, answer) = oneshot::channel();
         self.orders.send(order(reply)).await.map_err(|_| Refusal::Ended)?;
-        // An eventfd write: fails only if the shard is gone, and then the answer says so.
-        let _ = self.waker.wake();
+        self.waker.wake();
         answer.await.unwrap_or(Err(Refusal::Ended))
     }
 }

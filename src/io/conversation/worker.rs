@@ -10,13 +10,13 @@ use crate::id::CallId;
 use crate::io::clock;
 use crate::session::{Conversation, Input, Options, Output};
 use crate::time::MediaTime;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
 
 /// How much a listening thread steps back for media (`nice`): words may come later, packets may not.
 const NICENESS: i32 = 5;
@@ -24,14 +24,16 @@ const NICENESS: i32 = 5;
 const BATCH: usize = 256;
 /// A call that sends nothing for so long has ended without our hearing of it.
 const FORGOTTEN: Duration = Duration::from_secs(3600);
+/// When an answer that found no place is brought again.
+const AGAIN: Duration = Duration::from_millis(20);
 /// How often such calls are looked for.
 const SWEEP: Duration = Duration::from_secs(60);
 
 /// The thread's whole state.
 pub(super) struct Worker {
-    inbox: mpsc::Receiver<Message>,
+    inbox: Receiver<Message>,
     /// Where answers come back.
-    queue: mpsc::Sender<Message>,
+    queue: Sender<Message>,
     setting: Arc<Setting>,
     surroundings: Arc<dyn Surroundings>,
     live: Arc<Live>,
@@ -64,8 +66,8 @@ impl Listened {
 
 impl Worker {
     pub(super) fn new(
-        inbox: mpsc::Receiver<Message>,
-        queue: mpsc::Sender<Message>,
+        inbox: Receiver<Message>,
+        queue: Sender<Message>,
         setting: Arc<Setting>,
         surroundings: Arc<dyn Surroundings>,
         live: Arc<Live>,
@@ -88,17 +90,10 @@ impl Worker {
     /// Waits for an input or a timer, then takes in what there is. False: stop.
     fn take_in(&mut self) -> bool {
         let due = self.timers.peek().map_or(self.swept + SWEEP, |Reverse((due, _))| *due);
-        let inbox = &mut self.inbox;
-        let first = match inbox.try_recv() {
+        let first = match self.inbox.recv_deadline(due) {
             Ok(message) => Some(message),
-            Err(_) => {
-                let wait = async { tokio::time::timeout_at(due.into(), inbox.recv()).await };
-                match self.runtime.block_on(wait) {
-                    Ok(Some(message)) => Some(message),
-                    Ok(None) => return false,
-                    Err(_) => None,
-                }
-            }
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => return false,
         };
         let mut next = first;
         for _ in 0..BATCH {
@@ -187,15 +182,14 @@ impl Worker {
                 let (surroundings, queue) = (self.surroundings.clone(), self.queue.clone());
                 self.runtime.spawn(async move {
                     let recognised = surroundings.recognise(job).await;
-                    // Waits for a place; fails only when the worker is gone.
-                    let _ = queue.send(Message::Recognised { call, recognised }).await;
+                    bring(&queue, Message::Recognised { call, recognised }).await;
                 });
             }
             Output::Speak { prompt, text, mode } => {
                 let (surroundings, queue) = (self.surroundings.clone(), self.queue.clone());
                 self.runtime.spawn(async move {
                     let result = surroundings.speak(call, text, mode).await;
-                    let _ = queue.send(Message::Speaking { call, prompt, result }).await;
+                    bring(&queue, Message::Speaking { call, prompt, result }).await;
                 });
             }
         }
@@ -262,6 +256,14 @@ impl Worker {
     }
 }
 
+/// Brings an answer to the worker. Waits for a place; does nothing when the worker is gone.
+async fn bring(queue: &Sender<Message>, mut answer: Message) {
+    while let Err(TrySendError::Full(returned)) = queue.try_send(answer) {
+        answer = returned;
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
 /// Gives way to media.
 #[allow(unsafe_code)]
 fn step_back() {
@@ -300,7 +302,7 @@ mod tests {
     }
 
     fn worker(runtime: &tokio::runtime::Runtime) -> (Worker, Arc<Notebook>) {
-        let (queue, inbox) = mpsc::channel(8);
+        let (queue, inbox) = crossbeam_channel::bounded(8);
         let coach = Coach {
             playbook: "none".into(),
             playbook_dir: "".into(),

@@ -1,48 +1,59 @@
-//! The loop of a media thread.
+//! The loop of a media thread: wait, read, obey, tick.
+//!
+//! Where a packet leaves or enters (`Edge::send`, `Thread::packet`) is where SRTP will protect and unprotect it: behind
+//! the kernel's door, and before any call sees it.
 
 use super::{Order, Reply, Sinks};
 use crate::call::fallback::{Fallback, Relayed};
-use crate::call::{Ack, Call, Command, LegSpec, Output, Port, Refusal};
+use crate::call::{Ack, Call, CallOptions, Command, LegSpec, Output, Port, Refusal};
 use crate::event::{Event, What};
 use crate::id::{CallId, LegId};
 use crate::io::clock;
 use crate::io::rtp::LegSockets;
+use crate::io::udp::{Arrived, DATAGRAM, Key, PACE, Sockets};
 use crate::time::MediaTime;
-use mio::net::UdpSocket;
-use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
+use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
-pub(super) const WAKE: Token = Token(usize::MAX);
+/// Timers for which there is room from the start; more calls than that allocate once.
+const TIMERS: usize = 4096;
 
-/// The largest datagram looked at: an Ethernet MTU. What is longer is no audio we negotiated and is cut by the kernel.
-const DATAGRAM: usize = 1500;
-
-/// Datagrams taken from one socket before the others have their turn, so that a flood on one port starves nobody.
-const TURN: usize = 32;
-
-/// A tick later than this is counted.
-const LATE: Duration = Duration::from_millis(5);
+/// How long a tick may wait for packets to wake the thread anyway: with fifty calls ticks then cost no wake-up of their
+/// own, and a mix (which waits for its frame of 20 ms) is late by less than a millisecond.
+const LEEWAY: Duration = PACE;
 
 /// The thread's whole state.
 pub(super) struct Thread {
-    poll: Poll,
     inbox: mpsc::Receiver<Order>,
-    sinks: Sinks,
+    edge: Edge,
     slots: Slab<Slot>,
+    /// How many calls there are, for whoever places the next.
+    load: Arc<AtomicUsize>,
     by_id: HashMap<CallId, usize>,
-    /// Which socket an mio token means.
-    endpoints: Slab<Endpoint>,
-    /// Sockets that had more than one turn's datagrams.
-    unread: Vec<Token>,
+    /// Which socket a key means.
+    endpoints: Vec<Option<Endpoint>>,
     /// When which slot is to be ticked; entries of ended calls are skipped by their id.
     timers: BinaryHeap<Reverse<(Instant, usize, CallId)>>,
-    buffer: [u8; DATAGRAM],
+    /// When the thread last woke.
+    now: Instant,
+    buffer: Box<[u8; DATAGRAM]>,
+}
+
+/// Everything outside of the calls: where their outputs go.
+struct Edge {
+    sockets: Box<dyn Sockets>,
+    sinks: Sinks,
+    /// Datagrams received and sent in this turn, not yet in the metrics.
+    received: u64,
+    sent: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -67,110 +78,83 @@ enum Logic {
     Relaying(Box<Fallback>),
 }
 
-/// A leg's sockets and their tokens.
+/// A leg's sockets: RTP, RTCP.
 struct LegIo {
     leg: LegId,
-    rtp: UdpSocket,
-    rtcp: UdpSocket,
-    tokens: [usize; 2],
+    keys: [Key; 2],
 }
 
 impl LegIo {
-    fn socket(&self, port: Port) -> &UdpSocket {
+    fn key(&self, port: Port) -> Key {
         match port {
-            Port::Rtp => &self.rtp,
-            Port::Rtcp => &self.rtcp,
+            Port::Rtp => self.keys[0],
+            Port::Rtcp => self.keys[1],
         }
     }
 }
 
 impl Thread {
-    pub(super) fn new(poll: Poll, inbox: mpsc::Receiver<Order>, sinks: Sinks) -> Self {
+    pub(super) fn new(
+        sockets: Box<dyn Sockets>,
+        inbox: mpsc::Receiver<Order>,
+        sinks: Sinks,
+        load: Arc<AtomicUsize>,
+    ) -> Self {
         Thread {
-            poll,
             inbox,
-            sinks,
+            edge: Edge { sockets, sinks, received: 0, sent: 0 },
             slots: Slab::new(),
+            load,
             by_id: HashMap::new(),
-            endpoints: Slab::new(),
-            unread: Vec::with_capacity(1024),
-            timers: BinaryHeap::with_capacity(1024),
-            buffer: [0; DATAGRAM],
+            endpoints: Vec::new(),
+            timers: BinaryHeap::with_capacity(TIMERS),
+            now: clock::now(),
+            buffer: Box::new([0; DATAGRAM]),
         }
     }
 
     /// Until told to stop.
     pub(super) fn run(mut self) {
-        let mut events = Events::with_capacity(1024);
         loop {
-            if let Err(error) = self.poll.poll(&mut events, self.patience())
-                && error.kind() != std::io::ErrorKind::Interrupted
-            {
-                // epoll_wait fails otherwise only for bad arguments (epoll_wait(2)): we are at fault.
+            let due = self.timers.peek().map(|Reverse((at, ..))| *at + LEEWAY);
+            if let Err(error) = self.edge.sockets.wait(due) {
+                // Waiting fails only for bad arguments (epoll_wait(2), io_uring_enter(2)): we are at fault.
                 tracing::error!(%error, "a media thread cannot wait for packets any more");
                 return;
             }
-            // By number: a socket that is still not empty goes to the end, and nothing is allocated.
-            let waiting = self.unread.len();
-            for n in 0..waiting {
-                self.read(self.unread[n]);
-            }
-            self.unread.drain(..waiting);
-            for event in &events {
-                if event.token() != WAKE {
-                    self.read(event.token());
-                }
+            // One look at the clock for all that came while the thread slept.
+            self.now = clock::now();
+            while let Some(arrived) = self.edge.sockets.next(&mut self.buffer) {
+                self.packet(arrived);
             }
             if self.obey() == Inbox::Closed {
                 return;
             }
             self.tick();
+            self.edge.count();
         }
     }
 
-    /// How long to wait for packets: until the next timer.
-    fn patience(&self) -> Option<Duration> {
-        if !self.unread.is_empty() {
-            return Some(Duration::ZERO);
-        }
-        self.timers.peek().map(|Reverse((at, ..))| at.saturating_duration_since(clock::now()))
-    }
-
-    fn read(&mut self, token: Token) {
-        let Some(&Endpoint { slot, leg, port }) = self.endpoints.get(token.0) else { return };
-        for _ in 0..TURN {
-            let Some(socket) = self.slots[slot].legs.iter().find(|l| l.leg == leg).map(|l| l.socket(port)) else {
-                return;
-            };
-            match socket.recv_from(&mut self.buffer) {
-                Ok((length, from)) => self.packet(slot, leg, port, from, length),
-                // An ICMP error of an earlier send is reported once and cleared (udp(7)): read on.
-                Err(e) if e.kind() == std::io::ErrorKind::ConnectionRefused => {}
-                Err(_) => return,
-            }
-        }
-        self.unread.push(token);
-    }
-
-    fn packet(&mut self, slot: usize, leg: LegId, port: Port, from: SocketAddr, length: usize) {
-        self.sinks.metrics.media.packets_in.inc();
-        let Some(bytes) = self.buffer.get(..length) else { return };
-        let slot = &mut self.slots[slot];
-        let now = slot.media_now();
+    fn packet(&mut self, arrived: Arrived) {
+        let Arrived { key, from, length } = arrived;
+        let Some(Endpoint { slot, leg, port }) = self.endpoints.get(key).copied().flatten() else { return };
+        let (Some(slot), Some(bytes)) = (self.slots.get_mut(slot), self.buffer.get(..length)) else { return };
+        self.edge.received += 1;
+        let now = slot.media_time(self.now);
         match &mut slot.logic {
             Logic::Whole(_) => {
-                slot.drive(&self.sinks, |call| call.packet(now, leg, port, from, bytes));
+                slot.drive(&mut self.edge, |call| call.packet(now, leg, port, from, bytes));
             }
             Logic::Relaying(fallback) => {
-                let (legs, sinks) = (&slot.legs, &self.sinks);
+                let (legs, edge) = (&slot.legs, &mut self.edge);
                 // The other calls of this thread must outlive a fault here too; the packet is lost, the relay goes on.
                 let relayed = catch_unwind(AssertUnwindSafe(|| {
                     if let Some(Relayed { leg, port, to, bytes }) = fallback.packet(now, leg, port, from, bytes) {
-                        send(legs, sinks, leg, port, to, bytes);
+                        edge.send(legs, leg, port, to, bytes);
                     }
                 }));
                 if relayed.is_err() {
-                    sinks.metrics.media.send_failed.inc();
+                    self.edge.sinks.metrics.media.send_failed.inc();
                 }
             }
         }
@@ -180,17 +164,7 @@ impl Thread {
         loop {
             match self.inbox.try_recv() {
                 Ok(Order::Open { call, options, reply }) => {
-                    let now = clock::now();
-                    let call_logic = Box::new(Call::new(options));
-                    let slot = self.slots.insert(Slot {
-                        id: call,
-                        began: now,
-                        logic: Logic::Whole(call_logic),
-                        legs: Vec::new(),
-                    });
-                    self.by_id.insert(call, slot);
-                    self.slots[slot].drive(&self.sinks, |_| ());
-                    self.schedule(slot);
+                    self.open(call, options);
                     answer(reply, Ok(Ack::Done));
                 }
                 Ok(Order::AddLeg { call, spec, sockets, reply }) => {
@@ -200,6 +174,13 @@ impl Thread {
                 Ok(Order::Do { call, command, reply }) => {
                     let result = self.command(call, command);
                     answer(reply, result);
+                }
+                #[cfg(test)]
+                Ok(Order::Break { call, reply }) => {
+                    let slot = self.by_id.get(&call).and_then(|index| self.slots.get_mut(*index));
+                    let Some(Slot { logic: Logic::Whole(logic), .. }) = slot else { continue };
+                    logic.broken = true;
+                    answer(reply, Ok(Ack::Done));
                 }
                 Ok(Order::Stop { reply }) => {
                     answer(reply, Ok(Ack::Done));
@@ -211,27 +192,45 @@ impl Thread {
         }
     }
 
+    fn open(&mut self, id: CallId, options: CallOptions) {
+        let logic = Logic::Whole(Box::new(Call::new(options)));
+        let index = self.slots.insert(Slot { id, began: clock::now(), logic, legs: Vec::new() });
+        self.by_id.insert(id, index);
+        self.load.store(self.slots.len(), Ordering::Relaxed);
+        self.slots[index].drive(&mut self.edge, |_| ());
+        self.schedule(index);
+    }
+
     fn add_leg(&mut self, call: CallId, spec: LegSpec, sockets: LegSockets) -> Result<Ack, Refusal> {
         let &index = self.by_id.get(&call).ok_or(Refusal::Ended)?;
-        let (mut rtp, mut rtcp) = (UdpSocket::from_std(sockets.rtp), UdpSocket::from_std(sockets.rtcp));
         let slot = &mut self.slots[index];
-        let now = slot.media_now();
-        let added = slot.drive(&self.sinks, |call| call.command(now, Command::AddLeg(spec)));
+        let now = slot.media_time(clock::now());
+        let added = slot.drive(&mut self.edge, |call| call.command(now, Command::AddLeg(spec)));
         let Ack::Leg(leg) = added.unwrap_or(Err(Refusal::Ended))? else { return Err(Refusal::Ended) };
-        let tokens = [Port::Rtp, Port::Rtcp].map(|port| self.endpoints.insert(Endpoint { slot: index, leg, port }));
-        let registry = self.poll.registry();
-        let registered = registry
-            .register(&mut rtp, Token(tokens[0]), Interest::READABLE)
-            .and_then(|()| registry.register(&mut rtcp, Token(tokens[1]), Interest::READABLE));
-        let slot = &mut self.slots[index];
-        slot.legs.push(LegIo { leg, rtp, rtcp, tokens });
-        self.sinks.metrics.legs_live.inc();
-        if let Err(error) = registered {
-            tracing::error!(%error, "no more sockets can be watched");
-            let _ = self.command(call, Command::RemoveLeg { leg, reason: "out of file descriptors".into() });
-            return Err(Refusal::Limit("the server is out of file descriptors"));
+        match self.watch(index, leg, sockets) {
+            Ok(keys) => {
+                self.slots[index].legs.push(LegIo { leg, keys });
+                self.edge.sinks.metrics.legs_live.inc();
+                Ok(Ack::Leg(leg))
+            }
+            Err(error) => {
+                tracing::error!(%error, "no more sockets can be watched");
+                let _ = self.command(call, Command::RemoveLeg { leg, reason: "out of file descriptors".into() });
+                Err(Refusal::Limit("the server is out of file descriptors"))
+            }
         }
-        Ok(Ack::Leg(leg))
+    }
+
+    fn watch(&mut self, slot: usize, leg: LegId, sockets: LegSockets) -> io::Result<[Key; 2]> {
+        let rtp = self.edge.sockets.add(sockets.rtp)?;
+        let rtcp = self.edge.sockets.add(sockets.rtcp).inspect_err(|_| self.edge.sockets.remove(rtp))?;
+        for (key, port) in [(rtp, Port::Rtp), (rtcp, Port::Rtcp)] {
+            if key >= self.endpoints.len() {
+                self.endpoints.resize(key + 1, None);
+            }
+            self.endpoints[key] = Some(Endpoint { slot, leg, port });
+        }
+        Ok([rtp, rtcp])
     }
 
     fn command(&mut self, call: CallId, command: Command) -> Result<Ack, Refusal> {
@@ -254,8 +253,8 @@ impl Thread {
             | Command::End { .. } => None,
         };
         let slot = &mut self.slots[index];
-        let now = slot.media_now();
-        let result = match slot.drive(&self.sinks, |call| call.command(now, command)) {
+        let now = slot.media_time(clock::now());
+        let result = match slot.drive(&mut self.edge, |call| call.command(now, command)) {
             Some(result) => result,
             // What is left of a call that panicked can only lose legs and end.
             None if ends || leaves.is_some() => Ok(Ack::Done),
@@ -277,10 +276,11 @@ impl Thread {
         }
         if let Some(at) = slot.legs.iter().position(|l| l.leg == leg) {
             let io = slot.legs.swap_remove(at);
-            for token in io.tokens {
-                self.endpoints.remove(token);
+            for key in io.keys {
+                self.endpoints[key] = None;
+                self.edge.sockets.remove(key);
             }
-            self.sinks.metrics.legs_live.dec();
+            self.edge.sinks.metrics.legs_live.dec();
         }
     }
 
@@ -291,11 +291,12 @@ impl Thread {
         }
         let slot = self.slots.remove(index);
         self.by_id.remove(&slot.id);
+        self.load.store(self.slots.len(), Ordering::Relaxed);
         if let Logic::Relaying(_) = slot.logic {
             let what = What::CallEnded { reason: "ended after an internal failure; the people talked on".into() };
-            tell(&self.sinks, slot.id, Event { at: now, leg: None, what });
+            self.edge.tell(slot.id, Event { at: now, leg: None, what });
         }
-        self.sinks.recorder.finish(slot.id);
+        self.edge.sinks.recorder.finish(slot.id);
     }
 
     fn tick(&mut self) {
@@ -306,11 +307,9 @@ impl Thread {
             }
             self.timers.pop();
             let Some(slot) = self.slots.get_mut(index).filter(|s| s.id == id) else { continue };
-            if now.saturating_duration_since(at) > LATE {
-                self.sinks.metrics.media.ticks_late.inc();
-            }
-            let media_now = MediaTime::after(now.saturating_duration_since(slot.began));
-            slot.drive(&self.sinks, |call| call.tick(media_now));
+            self.edge.sinks.metrics.media.tick_lateness.observe(now.saturating_duration_since(at));
+            let media_now = slot.media_time(now);
+            slot.drive(&mut self.edge, |call| call.tick(media_now));
             self.schedule(index);
         }
     }
@@ -332,76 +331,81 @@ enum Inbox {
 }
 
 impl Slot {
-    fn media_now(&self) -> MediaTime {
-        MediaTime::after(clock::now().saturating_duration_since(self.began))
+    fn media_time(&self, now: Instant) -> MediaTime {
+        MediaTime::after(now.saturating_duration_since(self.began))
     }
 
     /// Lets the call do something and carries out all it wants done. `None` if its logic has panicked, now or before.
-    fn drive<T>(&mut self, sinks: &Sinks, act: impl FnOnce(&mut Call) -> T) -> Option<T> {
+    fn drive<T>(&mut self, edge: &mut Edge, act: impl FnOnce(&mut Call) -> T) -> Option<T> {
         let Logic::Whole(call) = &mut self.logic else { return None };
         let (id, legs) = (self.id, &self.legs);
         let done = catch_unwind(AssertUnwindSafe(|| {
             let result = act(call);
             while let Some(output) = call.poll() {
-                carry_out(sinks, id, legs, output);
+                edge.carry_out(id, legs, output);
             }
             result
         }));
         match done {
             Ok(result) => Some(result),
             Err(_) => {
-                self.fall_back(sinks);
+                self.fall_back(edge);
                 None
             }
         }
     }
 
     /// The call's logic is gone; its people go on talking.
-    fn fall_back(&mut self, sinks: &Sinks) {
+    fn fall_back(&mut self, edge: &mut Edge) {
         tracing::error!(call = %self.id, "the call's logic failed: it is relayed from now on, the coach is out");
-        sinks.metrics.calls.failed.inc();
+        edge.sinks.metrics.calls.failed.inc();
         let Logic::Whole(call) = std::mem::replace(&mut self.logic, Logic::Relaying(Box::default())) else { return };
         // What the panic left behind is looked at with the same care.
         let Ok(mut fallback) = catch_unwind(AssertUnwindSafe(|| call.into_fallback())) else { return };
         for event in fallback.take_events() {
-            tell(sinks, self.id, event);
+            edge.tell(self.id, event);
         }
         self.logic = Logic::Relaying(Box::new(fallback));
-        sinks.recorder.finish(self.id);
+        edge.sinks.recorder.finish(self.id);
     }
 }
 
-fn carry_out(sinks: &Sinks, call: CallId, legs: &[LegIo], output: Output<'_>) {
-    match output {
-        Output::Send { leg, port, to, bytes } => send(legs, sinks, leg, port, to, bytes),
-        Output::Heard { leg, role, at, pcm, .. } => {
-            if let Some(conversations) = &sinks.conversations {
-                conversations.heard(call, leg, role, at, pcm);
+impl Edge {
+    fn carry_out(&mut self, call: CallId, legs: &[LegIo], output: Output<'_>) {
+        match output {
+            Output::Send { leg, port, to, bytes } => self.send(legs, leg, port, to, bytes),
+            Output::Heard { leg, role, at, pcm, .. } => {
+                if let Some(conversations) = &self.sinks.conversations {
+                    conversations.heard(call, leg, role, at, pcm);
+                }
             }
+            Output::Record { at, customer, agent } => self.sinks.recorder.frame(call, at, customer, agent),
+            Output::Event(event) => self.tell(call, event),
         }
-        Output::Record { at, customer, agent } => sinks.recorder.frame(call, at, customer, agent),
-        Output::Event(event) => tell(sinks, call, event),
     }
-}
 
-/// The journal first, so that what a conversation makes of an event is numbered after it.
-fn tell(sinks: &Sinks, call: CallId, event: Event) {
-    sinks.journal.record(call, event.clone());
-    if let Some(conversations) = &sinks.conversations {
-        conversations.event(call, event);
-    }
-}
-
-fn send(legs: &[LegIo], sinks: &Sinks, leg: LegId, port: Port, to: SocketAddr, bytes: &[u8]) {
-    let Some(io) = legs.iter().find(|l| l.leg == leg) else { return };
-    match io.socket(port).send_to(bytes, to) {
-        Ok(_) => {
-            sinks.metrics.media.packets_out.inc();
+    /// The journal first, so that what a conversation makes of an event is numbered after it.
+    fn tell(&self, call: CallId, event: Event) {
+        self.sinks.journal.record(call, event.clone());
+        if let Some(conversations) = &self.sinks.conversations {
+            conversations.event(call, event);
         }
+    }
+
+    fn send(&mut self, legs: &[LegIo], leg: LegId, port: Port, to: SocketAddr, bytes: &[u8]) {
+        let Some(io) = legs.iter().find(|l| l.leg == leg) else { return };
+        self.sent += 1;
+        self.sockets.send(io.key(port), to, bytes);
+    }
+
+    /// What was counted in a turn, once a turn: shards share the counters.
+    fn count(&mut self) {
+        let media = &self.sinks.metrics.media;
+        let unsent = self.sockets.unsent();
+        media.packets_in.inc_by(std::mem::take(&mut self.received));
+        media.packets_out.inc_by(std::mem::take(&mut self.sent).saturating_sub(unsent));
         // A full socket buffer or an unreachable peer: a lost packet, as networks lose them.
-        Err(_) => {
-            sinks.metrics.media.send_failed.inc();
-        }
+        media.send_failed.inc_by(unsent);
     }
 }
 

@@ -101,7 +101,7 @@ pub async fn run(
 ) {
     let id = CallId::new(clock::wall_ms().max(0) as u64, 0, 0, clock::random());
     let span = tracing::info_span!("call", %id);
-    let shard = board.host.shard_for(id);
+    let shard = board.host.shard_for_next();
     let (handle, wish) = Handle::new();
     let (from, to) = (admitted.caller.clone(), admitted.called.clone());
     let code = board.host.registry.insert(id, Entry::new(shard.clone(), handle, from, to));
@@ -125,7 +125,7 @@ async fn conduct(
         caller: call.admitted.caller.clone(),
         called: call.admitted.called.clone(),
         code: Some(code),
-        listen: config.speech.model.is_some(),
+        listen: config.speech.model.is_some() || config.media.tap,
         record: config.recording.enabled,
     };
     // Watched from before the first clip, so that no ending is missed.

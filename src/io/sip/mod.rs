@@ -33,7 +33,6 @@ pub use registry::Registry;
 pub use switchboard::Limits;
 
 use crate::config::Config;
-use crate::id::CallId;
 use crate::io::conversation::Conversations;
 use crate::io::journal::Journal;
 use crate::io::shard::Shard;
@@ -70,13 +69,10 @@ pub struct Host {
 }
 
 impl Host {
-    /// The shard that a call lives on.
-    fn shard_for(&self, call: CallId) -> Shard {
-        use std::hash::{DefaultHasher, Hash, Hasher};
-        let mut hasher = DefaultHasher::new();
-        call.hash(&mut hasher);
-        let at = hasher.finish() % self.shards.len().max(1) as u64;
-        self.shards.get(at as usize).or(self.shards.first()).cloned().expect("SipServer::start checked: there is one")
+    /// The shard for a new call: the one with the fewest.
+    fn shard_for_next(&self) -> Shard {
+        let least = self.shards.iter().min_by_key(|shard| shard.load());
+        least.cloned().expect("SipServer::start checked: there is one")
     }
 }
 

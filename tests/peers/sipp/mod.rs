@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 use sotto::config::Config;
+use sotto::config::Way;
 use sotto::event::{Recorded, What};
 use sotto::id::Tenant;
 use sotto::io::clock;
@@ -86,7 +87,7 @@ impl House {
         let told = Arc::new(Mutex::new(Vec::new()));
         tokio::spawn(note(journal.subscribe(), told.clone()));
         let sinks = Sinks { journal: journal.clone(), conversations: None, recorder, metrics };
-        let shard = Shard::start(0, sinks).unwrap();
+        let shard = Shard::start(0, 1, Way::Auto, sinks).unwrap();
         let registry = Registry::default();
         let host = Host {
             shards: vec![shard.clone()],
