@@ -8,6 +8,7 @@ use sotto::call::{Refusal, Speaker};
 use sotto::event::{Actor, Mode, Place, Role, What};
 use sotto::id::LegId;
 use sotto::media::codec::Codec;
+use sotto::media::codec::g711::Law;
 use support::{Stage, tones};
 
 const VOICE: f64 = 1100.0;
@@ -27,7 +28,7 @@ fn scene(seed: u64) -> (Stage, Vec<LegId>, LegId) {
 fn from(stage: &Stage, leg: LegId, since: u32) -> Vec<i16> {
     let phone = &stage.phones[&leg];
     let later = phone.got.iter().filter(|g| (g.header.timestamp.wrapping_sub(since) as i32) >= 0);
-    later.flat_map(|g| g.payload.iter().map(|b| phone.media.codec.decode(*b))).collect()
+    later.flat_map(|g| g.payload.iter().map(|b| phone.media.codec.law().unwrap().decode(*b))).collect()
 }
 
 #[test]
@@ -71,7 +72,7 @@ fn widening_mutes_for_200_ms_and_lets_out_nothing_said_before() {
         for (leg, mark) in legs.iter().zip(marks) {
             let phone = &stage.phones[leg];
             let all = phone.got[mark..].iter().flat_map(|g| &g.payload);
-            assert!(all.map(|b| phone.media.codec.decode(*b)).all(|s| s.abs() < 16), "{before:?} → {after:?}");
+            assert!(all.map(|b| phone.media.codec.law().unwrap().decode(*b)).all(|s| s.abs() < 16), "{before:?} → {after:?}");
         }
         stage.run(500);
         assert_eq!(tones::hears(&stage.sounds(legs[0], 200), VOICE), after == Mode::Barge);
@@ -108,5 +109,5 @@ fn a_mute_is_not_shortened_by_changing_again() {
     }
     stage.run(140);
     let heard = stage.phones[&legs[0]].got[mark..].iter().flat_map(|g| &g.payload);
-    assert!(heard.map(|b| Codec::Pcmu.decode(*b)).all(|s| s.abs() < 16));
+    assert!(heard.map(|b| Law::Mu.decode(*b)).all(|s| s.abs() < 16));
 }

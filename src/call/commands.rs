@@ -3,6 +3,7 @@
 use crate::call::engine::Call;
 use crate::call::leg::Leg;
 use crate::call::mode::{self, Party, Source};
+use crate::call::record::Track;
 use crate::call::{Ack, Audience, CallState, CallView, ClipSpec, Command, LegMedia, LegSpec, Refusal, Speaker};
 use crate::event::{Actor, Mode, Place, Role, What};
 use crate::id::{ClipId, LegId};
@@ -47,11 +48,14 @@ impl Call {
         }
         self.named_legs += 1;
         let id = LegId(self.named_legs);
+        let codec = spec.media.codec;
         let joined = What::LegJoined { role: spec.role, address: spec.address.clone() };
         self.legs.push(Leg::new(id, spec, self.now, &mut self.seed));
         self.tell(Some(id), joined);
         if self.state == CallState::Pending {
             self.state = CallState::Answered;
+            self.record_rate = codec.rate();
+            self.tracks = self.options.record.then(|| [(); 2].map(|()| Track::new(codec.rate())));
             self.tell(None, What::CallAnswered {});
         }
         self.regroup();
@@ -92,7 +96,7 @@ impl Call {
             return;
         }
         leg.party.role = role;
-        leg.jitter.forget();
+        leg.voice.forget();
         // Whoever becomes a supervisor is heard by nobody until somebody says otherwise.
         leg.set_mode(Mode::Spy, MediaTime::ZERO);
         let id = leg.id();
@@ -104,8 +108,8 @@ impl Call {
     /// DESIGN §2.6: who answers now is a stranger to everything that has begun.
     pub(super) fn far_end_changed(&mut self, at: usize) {
         let leg = &mut self.legs[at];
-        leg.jitter.forget();
-        leg.jitter.restart();
+        leg.voice.forget();
+        leg.voice.restart();
         let id = leg.id();
         self.clips.lose(id, |_| true);
         self.changed(at, "far_end");
@@ -223,7 +227,7 @@ impl Call {
         self.give_back_mode();
         self.change_coach(Mode::Spy, Actor::Guard);
         self.closed = true;
-        self.tracks.iter_mut().for_each(|t| t.clear());
+        self.tracks.iter_mut().flatten().for_each(|t| t.clear());
         self.reroute();
         Ack::Done
     }

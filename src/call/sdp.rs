@@ -153,6 +153,7 @@ impl Description {
             codec,
             payload_type,
             dtmf: self.dtmf,
+            shape: Default::default(),
             remote: self.rtp,
             remote_rtcp: self.rtcp,
             // An unspecified address is the old way to say "on hold" (RFC 3264 §8.4).
@@ -222,6 +223,7 @@ fn name(codec: Codec) -> &'static str {
     match codec {
         Codec::Pcmu => "PCMU",
         Codec::Pcma => "PCMA",
+        _ => "",
     }
 }
 
@@ -229,6 +231,7 @@ fn static_type(codec: Codec) -> u8 {
     match codec {
         Codec::Pcmu => 0,
         Codec::Pcma => 8,
+        _ => 9,
     }
 }
 

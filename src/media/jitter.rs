@@ -5,30 +5,28 @@
 //! place is the time it was received, so what is read is stamped with reception, not playout. Every sample carries the
 //! mark it was given at reception; the buffer does not know what marks mean.
 
+use crate::media::pcm::{Pcm, Rate};
 use crate::media::plc::Concealer;
-use crate::media::{CLOCK_PER_SAMPLE, FRAME, MAX_PAYLOAD};
 use crate::time::{MediaTime, Samples};
 
 /// How old a frame's first sample is when it is read. A recording is at most this, and a tick, behind the call, so that
 /// a killed server loses less than 100 ms of it.
 pub const DELAY: Samples = Samples::from_millis(80);
 
-/// Samples held: 512 ms. What does not fit is dropped: see `AHEAD`.
+/// Samples held at 8 kHz: 512 ms. What does not fit is dropped.
 const RING: usize = 4096;
-const MASK: i64 = RING as i64 - 1;
-/// Samples at 8 kHz in `DELAY`.
-const LAG: i64 = DELAY.at_rate(8000);
-/// A packet later or earlier than this is on another clock, not on a bad network.
-const BEHIND: i64 = -800;
-const AHEAD: i64 = (RING - MAX_PAYLOAD) as i64 - FRAME as i64;
+/// A packet later than this is on another clock, not on a bad network.
+const BEHIND: Samples = Samples::from_millis(-100);
+/// The longest packet, and a frame: what lies further ahead does not fit.
+const RESERVE: Samples = Samples::from_millis(200);
 /// That many such packets in a row set the clock anew.
 const ASTRAY: u8 = 3;
 /// Packets over which the level is watched: two seconds of the usual 20 ms.
 const WINDOW: u16 = 100;
 /// Late packets in a window that call for more room.
 const TOO_LATE: u16 = 3;
-/// The most room ever given beyond the fixed 40 ms, in samples: three frames.
-const MOST_ROOM: i64 = 3 * FRAME as i64;
+/// The most room ever given beyond the fixed 40 ms, in frames.
+const MOST_ROOM: i64 = 3;
 
 /// What a frame is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +43,7 @@ pub enum Made {
 #[derive(Clone, Debug)]
 pub struct Frame {
     /// The samples.
-    pub pcm: [i16; FRAME],
+    pub pcm: Pcm,
     /// How it was made.
     pub made: Made,
     /// The marks given at reception.
@@ -54,7 +52,7 @@ pub struct Frame {
 
 impl Default for Frame {
     fn default() -> Self {
-        Frame { pcm: [0; FRAME], made: Made::Silent, marks: 0 }
+        Frame { pcm: Pcm::default(), made: Made::Silent, marks: 0 }
     }
 }
 
@@ -68,9 +66,12 @@ struct Map {
 /// One leg's buffer.
 #[derive(Clone, Debug)]
 pub struct Jitter {
-    samples: Box<[i16; RING]>,
+    rate: Rate,
+    /// Samples in a timestamp unit, as a ratio.
+    per_unit: (i64, i64),
+    samples: Box<[i16]>,
     /// 0: no sample here.
-    marks: Box<[u8; RING]>,
+    marks: Box<[u8]>,
     map: Option<Map>,
     read: i64,
     astray: u8,
@@ -89,30 +90,39 @@ struct Level {
 
 const UNWATCHED: Level = Level { packets: 0, late: 0, least: i64::MAX };
 
-impl Default for Jitter {
-    fn default() -> Self {
+impl Jitter {
+    /// A buffer of samples at `rate`, whose timestamps count `clock_hz` units a second. Allocates.
+    pub fn new(rate: Rate, clock_hz: u32) -> Self {
+        let ring = RING * (rate.frame() / Rate::Narrow.frame()).next_power_of_two();
         Jitter {
-            samples: Box::new([0; RING]),
-            marks: Box::new([0; RING]),
+            rate,
+            per_unit: (i64::from(rate.hz()), i64::from(clock_hz.max(1))),
+            samples: vec![0; ring].into(),
+            marks: vec![0; ring].into(),
             map: None,
             read: i64::MIN,
             astray: 0,
             level: UNWATCHED,
-            concealer: Concealer::default(),
+            concealer: Concealer::new(rate),
             last_marks: 0,
         }
     }
-}
 
-impl Jitter {
+    /// How old the first sample of a frame is when it is read.
+    pub fn delay(&self) -> Samples {
+        DELAY
+    }
+
     /// A packet's samples came. `mark` is not 0.
     pub fn push(&mut self, now: MediaTime, timestamp: u32, pcm: &[i16], mark: u8) {
         let length = pcm.len() as i64;
-        let oldest = now.0 / CLOCK_PER_SAMPLE - LAG;
+        let lag = self.samples_in(DELAY);
+        let oldest = self.samples_in(Samples(now.0)) - lag;
         // The last sample of a packet was received now; the others before it.
-        let anchor = Map { timestamp, position: oldest + LAG - length };
-        let mut position = self.map.map_or(anchor.position, |map| map.place(timestamp));
-        if !(BEHIND..AHEAD).contains(&(position - oldest)) {
+        let anchor = Map { timestamp, position: oldest + lag - length };
+        let mut position = self.map.map_or(anchor.position, |map| map.place(timestamp, self.per_unit));
+        let ahead = self.samples.len() as i64 - self.samples_in(RESERVE);
+        if !(self.samples_in(BEHIND)..ahead).contains(&(position - oldest)) {
             self.astray += 1;
             if self.astray < ASTRAY {
                 return;
@@ -120,27 +130,31 @@ impl Jitter {
             (position, self.level) = (anchor.position, UNWATCHED);
         }
         self.astray = 0;
-        let moved = self.stray(position - oldest, LAG - length);
+        let moved = self.stray(position - oldest, lag - length);
         self.map = Some(Map { timestamp, position: position + moved });
         self.write(position, pcm, mark);
     }
 
     /// The frame that is `DELAY` old at `tick`. Ticks go forward, 20 ms each.
     pub fn pull(&mut self, tick: MediaTime, frame: &mut Frame) {
-        let first = tick.0 / CLOCK_PER_SAMPLE - LAG;
-        self.read = first + FRAME as i64;
+        let size = self.rate.frame();
+        let first = self.samples_in(Samples(tick.0)) - self.samples_in(DELAY);
+        self.read = first + size as i64;
+        if frame.pcm.rate() != self.rate {
+            frame.pcm.become_silence(self.rate);
+        }
         let mut there = 0;
         let mut marks = 0;
         for (i, sample) in frame.pcm.iter_mut().enumerate() {
-            let slot = ((first + i as i64) & MASK) as usize;
+            let slot = self.slot(first + i as i64);
             let mark = std::mem::take(&mut self.marks[slot]);
             *sample = if mark == 0 { 0 } else { self.samples[slot] };
             there += usize::from(mark != 0);
             marks |= mark;
         }
         match there {
-            FRAME => self.heard(frame, Made::Heard, marks),
             0 => self.missing(frame),
+            _ if there == size => self.heard(frame, Made::Heard, marks),
             _ => self.heard(frame, Made::Concealed, marks),
         }
     }
@@ -148,7 +162,7 @@ impl Jitter {
     /// Nothing that was received until now is to be heard any more, nor made up from.
     pub fn forget(&mut self) {
         self.marks.fill(0);
-        self.concealer = Concealer::default();
+        self.concealer.forget();
         self.last_marks = 0;
     }
 
@@ -172,12 +186,20 @@ impl Jitter {
         frame.marks = self.last_marks;
     }
 
+    fn samples_in(&self, length: Samples) -> i64 {
+        length.at_rate(self.rate.hz())
+    }
+    /// The ring is a power of two long.
+    fn slot(&self, position: i64) -> usize {
+        (position & (self.samples.len() as i64 - 1)) as usize
+    }
+
     fn write(&mut self, position: i64, pcm: &[i16], mark: u8) {
         for (at, sample) in (position..).zip(pcm) {
             if at < self.read {
                 continue;
             }
-            let slot = (at & MASK) as usize;
+            let slot = self.slot(at);
             self.samples[slot] = *sample;
             self.marks[slot] = mark;
         }
@@ -186,18 +208,18 @@ impl Jitter {
     /// Watches how early packets come (`lead`, of which `usual` is what a perfect network gives) and answers by how
     /// much the stream is to be moved: clocks drift, and the first packet may have been an early or a late one.
     fn stray(&mut self, lead: i64, usual: i64) -> i64 {
+        let frame = self.rate.frame() as i64;
         let level = &mut self.level;
         level.packets += 1;
         level.least = level.least.min(lead);
-        level.late += u16::from(lead < FRAME as i64);
+        level.late += u16::from(lead < frame);
         if level.packets < WINDOW {
             return 0;
         }
         let seen = std::mem::replace(level, UNWATCHED);
-        let frame = FRAME as i64;
         if seen.least > usual + frame {
             -frame
-        } else if seen.late >= TOO_LATE && lead < usual + MOST_ROOM {
+        } else if seen.late >= TOO_LATE && lead < usual + MOST_ROOM * frame {
             frame
         } else {
             0
@@ -206,21 +228,22 @@ impl Jitter {
 }
 
 impl Map {
-    fn place(&self, timestamp: u32) -> i64 {
-        self.position + i64::from(timestamp.wrapping_sub(self.timestamp) as i32)
+    fn place(&self, timestamp: u32, (samples, units): (i64, i64)) -> i64 {
+        self.position + i64::from(timestamp.wrapping_sub(self.timestamp) as i32) * samples / units
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::FRAME;
 
     const TICK: i64 = 20;
 
     /// Packets as (arrival in ms, timestamp in packets of 20 ms, mark), read for `ticks`; each frame as (value, made).
     /// A packet's samples all have the value 100 × (its place + 1).
     fn play(packets: &[(i64, i64)], ticks: i64) -> Vec<(i16, Made)> {
-        let mut jitter = Jitter::default();
+        let mut jitter = Jitter::new(Rate::Narrow, 8_000);
         let mut out = Vec::new();
         for tick in 1..=ticks {
             let until = tick * TICK;
@@ -275,7 +298,7 @@ mod tests {
     fn another_clock_is_followed_after_three_packets() {
         let mut packets = steady(5);
         packets.extend((0..6).map(|n| (100 + n * TICK, 90_000 + n)));
-        let mut jitter = Jitter::default();
+        let mut jitter = Jitter::new(Rate::Narrow, 8_000);
         for (at, place) in packets {
             jitter.push(MediaTime::from_millis(at), (place * 160) as u32, &[500; FRAME], 1);
         }
@@ -288,7 +311,7 @@ mod tests {
     #[test]
     fn packets_of_10_to_60_ms() {
         for ms in [10, 20, 30, 40, 60] {
-            let mut jitter = Jitter::default();
+            let mut jitter = Jitter::new(Rate::Narrow, 8_000);
             let (mut marks, mut count) = (Vec::new(), 0);
             for now in 0..2000 {
                 if now % ms == 0 && now < 1200 {
@@ -313,7 +336,7 @@ mod tests {
     #[test]
     fn clocks_that_drift_are_followed() {
         for ppm in [-200i64, 200] {
-            let mut jitter = Jitter::default();
+            let mut jitter = Jitter::new(Rate::Narrow, 8_000);
             let (mut sent, mut missing) = (0i64, 0);
             for tick in 0..30_000i64 {
                 let now = MediaTime::from_millis(tick * TICK);
@@ -332,7 +355,7 @@ mod tests {
 
     #[test]
     fn what_is_forgotten_is_not_made_up_from_either() {
-        let mut jitter = Jitter::default();
+        let mut jitter = Jitter::new(Rate::Narrow, 8_000);
         let mut frame = Frame::default();
         for n in 0..10i64 {
             jitter.push(MediaTime::from_millis(n * TICK), n as u32 * 160, &[5000; FRAME], 1);
@@ -342,7 +365,7 @@ mod tests {
         jitter.forget();
         for n in 11..20 {
             jitter.pull(MediaTime::from_millis(n * TICK), &mut frame);
-            assert_eq!((frame.pcm, frame.made), ([0; FRAME], Made::Silent));
+            assert_eq!((&frame.pcm[..], frame.made), (&[0; FRAME][..], Made::Silent));
         }
     }
 }

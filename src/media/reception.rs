@@ -1,7 +1,6 @@
 //! What arrives on a leg: which stream it is, its order, its losses and its jitter (RFC 3550 A.1, A.3, A.8).
 //! Duplicates and impossible jumps are sorted out here, before anyone decides what to do with a packet.
 
-use crate::media::CLOCK_PER_SAMPLE;
 use crate::media::rtp::Header;
 use crate::time::MediaTime;
 
@@ -41,8 +40,10 @@ pub struct Block {
 }
 
 /// One leg's reception.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Reception {
+    /// Timestamp units a second.
+    clock: u32,
     stream: Option<Stream>,
     generation: u32,
     received: u64,
@@ -67,6 +68,17 @@ struct Stream {
 }
 
 impl Reception {
+    /// Of a codec whose timestamps count `clock` units a second.
+    pub fn new(clock: u32) -> Self {
+        Reception { clock, stream: None, generation: 0, received: 0, lost_before: 0 }
+    }
+    /// Another codec from now on.
+    pub fn set_clock(&mut self, clock: u32) {
+        if let Some(stream) = self.stream.as_mut().filter(|_| self.clock != clock) {
+            stream.transit = None;
+        }
+        self.clock = clock;
+    }
     /// A packet came that the latch let through.
     pub fn take(&mut self, now: MediaTime, header: &Header) -> Arrival {
         let arrival = match &mut self.stream {
@@ -81,7 +93,7 @@ impl Reception {
         self.received += 1;
         if let Some(stream) = &mut self.stream {
             stream.received += 1;
-            stream.measure(now, header.timestamp);
+            stream.measure(now.0 * i64::from(self.clock) / 48_000, header.timestamp);
         }
         arrival
     }
@@ -98,9 +110,9 @@ impl Reception {
     pub fn lost(&self) -> i64 {
         self.lost_before + self.stream.as_ref().map_or(0, Stream::lost)
     }
-    /// Interarrival jitter in samples at 8 kHz.
-    pub fn jitter(&self) -> f32 {
-        self.stream.as_ref().map_or(0.0, |s| s.jitter as f32 / 16.0)
+    /// Interarrival jitter in milliseconds.
+    pub fn jitter_ms(&self) -> f32 {
+        self.stream.as_ref().map_or(0.0, |s| s.jitter as f32 / 16.0 * 1000.0 / self.clock as f32)
     }
 
     /// The block for the next report; begins a new interval.
@@ -166,8 +178,9 @@ impl Stream {
     }
 
     /// RFC 3550 A.8, with both clocks in timestamp units.
-    fn measure(&mut self, now: MediaTime, timestamp: u32) {
-        let transit = (now.0 / CLOCK_PER_SAMPLE).wrapping_sub(i64::from(timestamp));
+    /// `now` in timestamp units.
+    fn measure(&mut self, now: i64, timestamp: u32) {
+        let transit = now.wrapping_sub(i64::from(timestamp));
         if let Some(before) = self.transit.replace(transit) {
             // Differences are taken modulo 2³², as the timestamps are.
             let step = u64::from((transit.wrapping_sub(before) as i32).unsigned_abs());
@@ -201,7 +214,7 @@ mod tests {
         Header { marker: false, payload_type: 0, sequence, timestamp, ssrc }
     }
     fn feed(sequences: &[u16]) -> (Reception, Vec<Arrival>) {
-        let mut reception = Reception::default();
+        let mut reception = Reception::new(8_000);
         let arrivals =
             sequences.iter().map(|s| reception.take(MediaTime::ZERO, &header(*s, u32::from(*s) * 160, 1))).collect();
         (reception, arrivals)
@@ -251,12 +264,12 @@ mod tests {
     /// A.8: packets alternately 10 ms early and late settle at 20 ms = 160 timestamp units.
     #[test]
     fn jitter_settles_at_the_mean_deviation() {
-        let mut reception = Reception::default();
+        let mut reception = Reception::new(8_000);
         for i in 0..500u32 {
             let shift = if i % 2 == 0 { 0 } else { 20 };
             let now = MediaTime::from_millis(i64::from(i) * 20 + shift);
             reception.take(now, &header(i as u16, i * 160, 1));
         }
-        assert!((reception.jitter() - 160.0).abs() < 2.0, "{}", reception.jitter());
+        assert!((reception.jitter_ms() - 20.0).abs() < 0.25, "{}", reception.jitter_ms());
     }
 }
