@@ -72,7 +72,10 @@ fn widening_mutes_for_200_ms_and_lets_out_nothing_said_before() {
         for (leg, mark) in legs.iter().zip(marks) {
             let phone = &stage.phones[leg];
             let all = phone.got[mark..].iter().flat_map(|g| &g.payload);
-            assert!(all.map(|b| phone.media.codec.law().unwrap().decode(*b)).all(|s| s.abs() < 16), "{before:?} → {after:?}");
+            assert!(
+                all.map(|b| phone.media.codec.law().unwrap().decode(*b)).all(|s| s.abs() < 16),
+                "{before:?} → {after:?}"
+            );
         }
         stage.run(500);
         assert_eq!(tones::hears(&stage.sounds(legs[0], 200), VOICE), after == Mode::Barge);

@@ -11,7 +11,9 @@
 
 mod support;
 
-use sotto::call::{Ack, Audience, Call, ClipSpec, Command, LegMedia, LegSpec, Output, Port, Refusal, Speaker as Who};
+use sotto::call::{
+    Ack, Audience, Call, ClipSpec, Command, LegMedia, LegSpec, Output, Port, Refusal, Sound, Speaker as Who,
+};
 use sotto::event::{Actor, Event, Mode, Place, Role, What};
 use sotto::id::{ClipId, LegId};
 use sotto::media::codec::{Codec, Decoder, Encoder, MAX_DECODED, OpusWish};
@@ -760,13 +762,16 @@ impl World {
         let pulses = 1 + self.seed.below(60) as usize;
         let looped = self.seed.below(12) == 0;
         self.note(format!("play {rule:?} {pulses} pulses, place {slot}, looped {looped}"));
-        let mut pcm = vec![0i16; pulses * SLOTS];
-        pcm.iter_mut().skip(slot).step_by(SLOTS).for_each(|s| *s = CLICK);
+        let pcm = Sound::rendered([1, 2, 6].map(|ratio| {
+            let mut pcm = vec![0i16; pulses * SLOTS * ratio];
+            pcm.iter_mut().skip(slot * ratio).step_by(SLOTS * ratio).for_each(|s| *s = CLICK);
+            pcm.into()
+        }));
         let refused = match self.oracle.refusal(&rule) {
             None if self.oracle.clips.len() >= 8 => Some("too many"),
             refusal => refusal,
         };
-        let spec = ClipSpec { pcm: pcm.into(), audience: rule.clone(), looped, text: None };
+        let spec = ClipSpec { pcm: pcm.unwrap(), audience: rule.clone(), looped, text: None };
         let ack = self.carry(Command::Play(spec), counts);
         if let Ok(Ack::Clip(clip)) = ack {
             self.owners[slot] = Owner::Clip(clip);

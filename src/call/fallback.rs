@@ -172,8 +172,15 @@ mod tests {
         let mut call = Call::new(options);
         for (role, port) in [(Role::Customer, 4000), (Role::Agent, 4002)] {
             let remote = ([127, 0, 0, 1], port).into();
-            let media =
-                LegMedia { codec: Codec::Pcmu, payload_type: 0, dtmf: None, shape: Default::default(), remote, remote_rtcp: remote, send: true };
+            let media = LegMedia {
+                codec: Codec::Pcmu,
+                payload_type: 0,
+                dtmf: None,
+                shape: Default::default(),
+                remote,
+                remote_rtcp: remote,
+                send: true,
+            };
             let (place, mode) = (Place::InConversation, Mode::Spy);
             let spec = LegSpec { role, place, mode, address: "x".into(), media };
             call.command(MediaTime::ZERO, Command::AddLeg(spec)).unwrap();

@@ -1,11 +1,11 @@
 //! What goes out to one leg, as packets: samples are cut or gathered to the length the peer wishes, encoded once, and
 //! stamped so that none is lost or repeated.
 
+use crate::call::{LegMedia, Shape};
 use crate::media::codec::{Codec, Encoder};
 use crate::media::pcm::Rate;
 use crate::media::rtp::HEADER;
 use crate::media::sender::{Sender, Stamp};
-use crate::call::{LegMedia, Shape};
 use crate::time::MediaTime;
 
 /// One leg's outgoing voice.
@@ -49,7 +49,13 @@ impl Line {
     }
 
     /// Takes in the 20 ms of a tick; whole packets are handed to `send` with their stamps.
-    pub fn say(&mut self, at: MediaTime, pcm: &[i16], sender: &mut Sender, mut send: impl FnMut(&mut Encoder, Stamp, &[i16])) {
+    pub fn say(
+        &mut self,
+        at: MediaTime,
+        pcm: &[i16],
+        sender: &mut Sender,
+        mut send: impl FnMut(&mut Encoder, Stamp, &[i16]),
+    ) {
         let usual = self.usual();
         if usual <= pcm.len() && self.gathered.is_empty() {
             return self.cut(at, pcm, usual, sender, &mut send);
@@ -71,7 +77,14 @@ impl Line {
         self.gathered.clear();
     }
 
-    fn cut(&mut self, at: MediaTime, pcm: &[i16], most: usize, sender: &mut Sender, send: &mut impl FnMut(&mut Encoder, Stamp, &[i16])) {
+    fn cut(
+        &mut self,
+        at: MediaTime,
+        pcm: &[i16],
+        most: usize,
+        sender: &mut Sender,
+        send: &mut impl FnMut(&mut Encoder, Stamp, &[i16]),
+    ) {
         let Line { codec, shape, encoder, .. } = self;
         let encoder = encoder.get_or_insert_with(|| Encoder::new(*codec, shape.opus));
         let (mut rest, mut first) = (pcm, true);

@@ -136,7 +136,8 @@ impl Call {
         };
         for (track, role) in tracks.iter_mut().zip([Role::Customer, Role::Agent]) {
             // Several of one side hear the same: the first of them is enough.
-            let first = clip.audience().iter().find(|l| self.legs.iter().any(|o| o.id() == **l && o.party.role == role));
+            let first =
+                clip.audience().iter().find(|l| self.legs.iter().any(|o| o.id() == **l && o.party.role == role));
             if first == Some(&party.leg) {
                 let length = read.count * rate.clock_per_sample() as usize;
                 track.said(at, clip.told(self.record_rate, read.began, length));

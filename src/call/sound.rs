@@ -24,6 +24,13 @@ impl Sound {
         Ok(Sound { renderings: [render(Rate::Narrow)?, render(Rate::Wide)?, render(Rate::Full)?] })
     }
 
+    /// Renderings made elsewhere, of one length, the lowest rate first.
+    pub fn rendered(renderings: [Arc<[i16]>; 3]) -> Option<Sound> {
+        let [narrow, wide, full] = &renderings;
+        let agree = wide.len() == 2 * narrow.len() && full.len() == 6 * narrow.len();
+        agree.then_some(Sound { renderings })
+    }
+
     /// Its samples at a rate.
     pub fn at(&self, rate: Rate) -> &[i16] {
         &self.renderings[rate as usize]
@@ -64,6 +71,8 @@ mod tests {
         let odd = Sound::new(&pcm, 22_050).unwrap();
         assert_eq!((odd.at(Rate::Wide).len(), odd.at(Rate::Full).len()), (2 * odd.len(), 6 * odd.len()));
         assert!(Sound::new(&pcm, 1).is_err() && Sound::from(Vec::new()).is_empty());
+        assert_eq!(Sound::rendered(sound.renderings.clone()), Some(sound));
+        assert_eq!(Sound::rendered([3, 6, 17].map(|n| vec![0; n].into())), None);
         assert!(Sound::from(vec![0; 500]).at(Rate::Full).iter().all(|s| *s == 0));
     }
 }

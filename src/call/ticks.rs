@@ -226,8 +226,15 @@ mod tests {
 
     fn join(call: &mut Call, role: Role, mode: Mode, port: u16) -> LegId {
         let remote = ([127, 0, 0, 1], port).into();
-        let media =
-            LegMedia { codec: Codec::Pcmu, payload_type: 0, dtmf: None, shape: Default::default(), remote, remote_rtcp: remote, send: true };
+        let media = LegMedia {
+            codec: Codec::Pcmu,
+            payload_type: 0,
+            dtmf: None,
+            shape: Default::default(),
+            remote,
+            remote_rtcp: remote,
+            send: true,
+        };
         let spec = LegSpec { role, place: Place::InConversation, mode, address: "x".into(), media };
         match call.command(MediaTime::ZERO, Command::AddLeg(spec)) {
             Ok(Ack::Leg(leg)) => leg,

@@ -22,7 +22,9 @@ mod tests {
 
     #[test]
     fn durations_are_those_of_the_other_clock() {
-        for (duration, from, to, expected) in [(160u16, 8_000, 48_000, 960u16), (960, 48_000, 8_000, 160), (20_000, 8_000, 48_000, 0xFFFF)] {
+        for (duration, from, to, expected) in
+            [(160u16, 8_000, 48_000, 960u16), (960, 48_000, 8_000, 160), (20_000, 8_000, 48_000, 0xFFFF)]
+        {
             let [d0, d1] = duration.to_be_bytes();
             let mut out = Vec::new();
             scaled(&[5, 0x8A, d0, d1], from, to, &mut out);

@@ -372,12 +372,12 @@ impl Slot {
 fn carry_out(sinks: &Sinks, call: CallId, legs: &[LegIo], output: Output<'_>) {
     match output {
         Output::Send { leg, port, to, bytes } => send(legs, sinks, leg, port, to, bytes),
-        Output::Heard { leg, role, at, pcm, .. } => {
+        Output::Heard { leg, role, at, rate, pcm, .. } => {
             if let Some(conversations) = &sinks.conversations {
-                conversations.heard(call, leg, role, at, pcm);
+                conversations.heard(call, leg, role, at, rate, pcm);
             }
         }
-        Output::Record { at, customer, agent } => sinks.recorder.frame(call, at, customer, agent),
+        Output::Record { at, rate, customer, agent } => sinks.recorder.frame(call, at, rate, customer, agent),
         Output::Event(event) => tell(sinks, call, event),
     }
 }
