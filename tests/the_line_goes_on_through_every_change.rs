@@ -15,8 +15,8 @@ use sotto::time::MediaTime;
 
 /// Everything happens on this grid, in milliseconds.
 const GRID: i64 = 10;
-/// A line that begins anew leaves out less than this.
-const HOLE_MS: u32 = 61;
+/// A frame: what a line that begins anew may be further on than its clock, beside what was gathered for it.
+const SLACK_MS: u32 = 20;
 
 /// What feeds the customer's line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,9 +45,11 @@ struct Speaker {
     encoder: Encoder,
     ptime: i64,
     due: i64,
-    /// What is sent to it: the last packet, and whether a change of feed was since.
-    last: Option<(Header, u32)>,
+    /// What is sent to it: the last packet, whether a change of feed was since, and how many were
+    /// that no marker told of.
+    last: Option<(Header, u32, i64)>,
     changed: bool,
+    anew: u32,
 }
 
 struct World {
@@ -118,13 +120,16 @@ impl World {
             };
             let encoder = Encoder::new(codec, OpusWish::default());
             let due = now + GRID * (1 + n as i64);
-            speakers.push(Speaker { leg, media, header, encoder, ptime, due, last: None, changed: true });
+            speakers.push(Speaker { leg, media, header, encoder, ptime, due, last: None, changed: true, anew: 1 });
         }
         let mut world =
             World { call, seed, now, speakers, feed: Feed::Relay, clip: None, sounds, counts: Counts::default() };
         world.drain();
         // Until everyone has spoken.
-        (0..20).for_each(|_| world.step());
+        (0..20).for_each(|_| {
+            world.speakers.iter_mut().for_each(|s| (s.changed, s.anew) = (true, s.anew + 1));
+            world.step();
+        });
         world
     }
 
@@ -140,7 +145,7 @@ impl World {
         if to == self.feed {
             return;
         }
-        self.speakers.iter_mut().for_each(|s| s.changed = true);
+        self.speakers.iter_mut().for_each(|s| (s.changed, s.anew) = (true, s.anew + 1));
         if let Some(clip) = self.clip.take() {
             self.command(Command::Cut { clip, reason: "enough".into() });
         }
@@ -227,15 +232,27 @@ impl World {
             let codec = s.media.codec;
             let ticks = codec.ticks(packet.payload);
             assert!(ticks > 0, "an empty packet");
-            if let Some((before, played)) = s.last {
+            if let Some((before, played, at)) = s.last {
                 let now = packet.header;
                 assert_eq!((now.ssrc, now.sequence), (before.ssrc, before.sequence.wrapping_add(1)));
                 let hole = now.timestamp.wrapping_sub(before.timestamp.wrapping_add(played));
-                let most = if s.changed { HOLE_MS * codec.clock() / 1000 } else { 0 };
+                // Of a change that is, no more time is left out than has passed.
+                let units = codec.clock() / 1000;
+                let most = (self.now - at - i64::from(played / units)).max(0) as u32
+                    + SLACK_MS
+                    + u32::from(s.media.shape.ptime);
+                let most = if s.changed || now.marker { most * units } else { 0 };
                 assert!(hole <= most, "{leg} {codec:?} {:?}: a hole of {} units", self.feed, hole as i32);
-                assert!(!now.marker || s.changed, "a marker in the middle of the line");
+                assert!(
+                    !now.marker || s.anew > 0,
+                    "{leg} {codec:?} {:?} {:?} {}: a marker in the middle of the line",
+                    self.feed,
+                    s.media.shape,
+                    self.now
+                );
+                s.anew -= u32::from(now.marker);
             }
-            s.last = Some((packet.header, ticks));
+            s.last = Some((packet.header, ticks, self.now));
             self.counts.packets += 1;
             s.changed = false;
             sent.push((leg, packet.payload.to_vec()));

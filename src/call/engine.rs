@@ -92,6 +92,7 @@ impl Call {
     /// Carry out a command.
     pub fn command(&mut self, now: MediaTime, command: Command) -> Result<Ack, Refusal> {
         self.enter(now);
+        self.flush_all();
         let ack = self.carry_out(command);
         self.settle();
         ack
@@ -163,6 +164,7 @@ impl Call {
 
     /// Decides anew how every leg is fed, and whose samples are needed. After everything that may change it.
     pub(super) fn reroute(&mut self) {
+        self.flush_all();
         for at in 0..self.legs.len() {
             self.legs[at].path = self.path(&self.legs[at]);
         }
@@ -177,6 +179,13 @@ impl Call {
         }
         self.prepare();
         self.reroute_at = self.legs.iter().filter_map(|l| l.muted_until(self.now)).min();
+    }
+
+    /// What was gathered for longer packets was decided before what comes now, and leaves before it.
+    fn flush_all(&mut self) {
+        for at in 0..self.legs.len() {
+            self.flush(at);
+        }
     }
 
     fn path(&self, listener: &Leg) -> Path {

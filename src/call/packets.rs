@@ -56,12 +56,13 @@ impl Call {
             }
         }
         self.keep(at, packet);
-        let source = self.legs[at].id();
+        let (source, origin) = (self.legs[at].id(), self.legs[at].origin());
         for to in 0..self.legs.len() {
             match self.legs[to].path {
                 Path::Relay(from) if from == source => self.relay(at, to, packet),
                 Path::Overlay(from) if from == source => self.overlay(at, to, packet),
-                Path::Relay(_) | Path::Overlay(_) | Path::Mix => {}
+                // Where the line comes back to this stream before anything else has left, no number is missing.
+                Path::Relay(_) | Path::Overlay(_) | Path::Mix => self.legs[to].sender.swallow(origin),
             }
         }
     }

@@ -124,6 +124,9 @@ impl Sender {
             self.digit = None;
         }
     }
+    fn length(&self, units: u32) -> Samples {
+        Samples(i64::from(units) * 48_000 / i64::from(self.clock.max(1)))
+    }
     fn units(&self, length: Samples) -> i64 {
         length.at_rate(self.clock)
     }
@@ -180,7 +183,7 @@ impl Sender {
     /// The stamp of another packet made of what came in the one that was followed last.
     pub fn more(&mut self, samples: u32) -> Stamp {
         let (at, timestamp) = match self.last {
-            Some(last) => (last.at, last.timestamp.wrapping_add(last.samples)),
+            Some(last) => (last.at + self.length(last.samples), last.timestamp.wrapping_add(last.samples)),
             None => (MediaTime::ZERO, self.first_timestamp),
         };
         let sequence = self.next;
@@ -339,6 +342,28 @@ mod tests {
         let again = s.follow(at(200), A, &header(109, 6_440), 160).unwrap();
         assert_eq!(again.sequence, b.sequence.wrapping_add(1));
         assert_eq!(again.timestamp, b.timestamp.wrapping_add(110 * 8));
+    }
+
+    /// A packet made into three, and streams of another clock: timestamps go on without a hole, numbers one by one.
+    #[test]
+    fn a_packet_in_pieces_and_a_stream_of_another_clock_leave_no_hole() {
+        let mut s = Sender::new(&mut Seed::new(3), 48_000);
+        let mut expected = None;
+        for i in 0..200_000u32 {
+            let came = header(i as u16, 0xFFF0_0000u32.wrapping_add(i.wrapping_mul(480)));
+            let now = at(60 * i64::from(i));
+            let first = s.follow(now, A, &came, 960).unwrap();
+            for stamp in [first, s.more(960), s.more(960)] {
+                let (sequence, timestamp) = expected.unwrap_or((stamp.sequence, stamp.timestamp));
+                assert_eq!((stamp.sequence, stamp.timestamp), (sequence, timestamp), "{i}");
+                expected = Some((sequence.wrapping_add(1), timestamp.wrapping_add(960)));
+            }
+        }
+        let (sequence, timestamp) = expected.unwrap();
+        let next = s.next(at(60 * 200_000), 960);
+        assert_eq!((next.sequence, next.timestamp), (sequence, timestamp));
+        assert_eq!(s.more(960).timestamp, timestamp.wrapping_add(960));
+        assert_eq!(s.next(at(60 * 200_000 + 40), 960).timestamp, timestamp.wrapping_add(1920));
     }
 
     #[test]
