@@ -38,6 +38,8 @@ TICKS = "src/call/ticks.rs"
 CLIP = "src/call/clip.rs"
 LEG = "src/call/leg.rs"
 JITTER = "src/media/jitter.rs"
+VOICE = "src/call/voice.rs"
+LINE = "src/call/line.rs"
 SENDER = "src/media/sender.rs"
 OVERLAY = "src/media/overlay.rs"
 
@@ -110,8 +112,8 @@ mutant("a narrower mode leaves clips be", COMMANDS, "        self.narrow_clips(m
 mutant("a clip begins over another", ENGINE, "            !self.clips.playing_to(l.party)\n                && !self.clips", "            !self.clips")
 mutant("a clip overtakes", ENGINE, "&& !self.clips.iter().take(at).any(|c| !c.begun() && self.is_for(&c.spec.audience, l))", "", test("a_clip_keeps_its_audience"))
 mutant("a clip's mode is looked at when asked for", ENGINE, "Audience::Mode => mode::coach_reaches(listener.party, self.given_mode()),", "Audience::Mode => mode::coach_reaches(listener.party, Mode::Barge),")
-mutant("a clip loses a sample", CLIP, "            ear.position += now;\n", "            ear.position += now + usize::from(ear.position == 80);\n")
-mutant("a clip repeats a packet", CLIP, "            ear.position += now;\n", "            ear.position += if ear.position == 160 && ear.leg.0 % 2 == 1 { ear.leg.0 += 0; now / 2 } else { now };\n")
+mutant("a clip loses a sample", CLIP, "            ear.position += now * step;\n", "            ear.position += (now + usize::from(ear.position == 480)) * step;\n")
+mutant("a clip repeats a packet", CLIP, "            ear.position += now * step;\n", "            ear.position += step * if ear.position == 960 && ear.leg.0 % 2 == 1 { now / 2 } else { now };\n")
 mutant("a clip ends before its last listener", CLIP, "self.ears.iter().all(|e| e.done)", "self.ears.iter().any(|e| e.done)")
 mutant("a late packet carries clip", PACKETS, "let count = if stamp.late { 0 } else {", "let count = if false { 0 } else {", test("a_clip_keeps_its_audience"))
 
@@ -119,11 +121,11 @@ mutant("a late packet carries clip", PACKETS, "let count = if stamp.late { 0 } e
 mutant("widening does not mute", COMMANDS, "if self.widens(party, from, mode) { self.now + MUTE }", "if false { self.now + MUTE }")
 mutant("widening mutes too short", COMMANDS, "Samples::from_millis(200)", "Samples::from_millis(150)")
 mutant("a muted supervisor is heard", LEG, "if now < self.muted_until { Mode::Spy } else { self.mode }", "self.mode")
-mutant("a frame forgets its mode", TICKS, ".filter(|m| source.frame.marks & mark(*m) != 0)", ".filter(|_| false)", lib("call::ticks"))
+mutant("a frame forgets its mode", TICKS, ".filter(|m| source.voice.at(listener.rate()).1 & mark(*m) != 0)", ".filter(|_| false)", lib("call::ticks"))
 mutant("every frame is marked barge", PACKETS, "let mark = mark(leg.live_mode(now));", "let mark = mark(Mode::Barge); let _ = leg.live_mode(now);", lib("call::ticks"))
 mutant("routes are not decided anew after a mode", COMMANDS, "        self.legs[at].set_mode(mode, until);\n        self.reroute();", "        self.legs[at].set_mode(mode, until);")
-mutant("a role's change keeps what was said before", COMMANDS, "        leg.party.role = role;\n        leg.jitter.forget();", "        leg.party.role = role;")
-mutant("what was said is kept while nobody may hear it", ENGINE, "                leg.jitter.forget();\n", "")
+mutant("a role's change keeps what was said before", COMMANDS, "        leg.party.role = role;\n        leg.voice.forget();", "        leg.party.role = role;")
+mutant("what was said is kept while nobody may hear it", ENGINE, "                leg.voice.forget();\n", "")
 mutant("a new supervisor keeps an old mode", COMMANDS, "        leg.set_mode(Mode::Spy, MediaTime::ZERO);\n", "")
 mutant("the coach stays in its own mode", ENGINE, "            self.change_coach(Mode::Spy, Actor::Coach);\n", "", test("coach_returns_to_spy_after_the_last_sample"))
 mutant("the coach returns while it speaks", ENGINE, "if self.borrowed && !self.clips.own_playing()", "if self.borrowed")
@@ -147,9 +149,17 @@ mutant("the coach is played after close", COMMANDS, "    fn play(&mut self, spec
 
 # ---- packets and recordings
 mutant("the customer's channel gets the agent's clips", PACKETS, "[Role::Customer, Role::Agent]) {", "[Role::Agent, Role::Agent]) {")
-mutant("sides are swapped", TICKS, "let [customer, agent] = [Role::Customer, Role::Agent]", "let [customer, agent] = [Role::Agent, Role::Customer]")
+mutant("sides are swapped", TICKS, "in [Role::Customer, Role::Agent].into_iter().zip(tracks)", "in [Role::Agent, Role::Customer].into_iter().zip(tracks)")
+mutant("a resampled frame forgets the mode of the one before", VOICE, "self.marks = frame.marks | self.before;", "self.marks = frame.marks;", lib("call::voice"))
+mutant("a resampler remembers what is forgotten", VOICE, "        self.copies.iter_mut().flatten().for_each(|c| c.forget());\n", "", lib("call::voice"))
+mutant("a passing packet's resampler remembers", VOICE, "        self.passing.iter_mut().flatten().for_each(|r| r.reset());\n", "", lib("call::voice"))
+mutant("a decoder remembers what is forgotten", VOICE, "            decoder.reset();\n", "", lib("call::voice"))
+mutant("what was gathered leaves after the command", ENGINE, "        self.flush_all();\n        let ack", "        let ack", test("a_mode_change_is_atomic"))
+mutant("a number is left out when a line comes back", PACKETS, "Path::Relay(_) | Path::Overlay(_) | Path::Mix => self.legs[to].sender.swallow(origin),", "Path::Relay(_) | Path::Overlay(_) | Path::Mix => {}", test("the_line_goes_on_through_every_change"))
+mutant("pieces are stamped from one time", SENDER, "last.at + self.length(last.samples)", "last.at", lib("media::sender"))
+mutant("a clip is laid under another codec's voice", PACKETS, "if n < count { sample.saturating_add(*under) } else { *under }", "if n < count { *sample } else { *under }", test("every_codec_keeps_the_table"))
 mutant("a party aside is recorded", ENGINE, "leg.in_conversation() && (self.listening() || self.recording())", "self.listening() || self.recording()", test("recording_obeys_the_rule"))
-mutant("relay transcodes", PACKETS, "|_, out| out.extend_from_slice(packet.payload)", "|c, out| out.extend(packet.payload.iter().map(|b| c.encode(c.decode(*b))))", test("customer_gets_the_agents_own_packets"))
+mutant("relay transcodes", PACKETS, "|out| out.extend_from_slice(packet.payload)", "|out| out.extend(packet.payload.iter().map(|b| Law::Mu.encode(Law::Mu.decode(*b))))", test("customer_gets_the_agents_own_packets"))
 mutant("silence is encoded anew", OVERLAY, "        (true, 0) => *byte,\n", "", test("customer_gets_the_agents_own_packets"))
 mutant("a used number is sent again", SENDER, "i16::MIN..0 => return None,", "i16::MIN..0 => old,", lib("media::sender"))
 mutant("packets from anywhere count", "src/media/latch.rs", "        if self.named_spoke {\n            return Verdict::Dropped;", "        if self.named_spoke {\n            return Verdict::Accepted;")
@@ -217,7 +227,7 @@ def main():
     scratch = args.scratch or pathlib.Path(tempfile.mkdtemp(prefix="sotto-mutants-"))
     scratch.mkdir(parents=True, exist_ok=True)
     copy(scratch)
-    env = dict(os.environ, SOTTO_COMMANDS=args.commands, RUST_BACKTRACE="0")
+    env = dict(os.environ, SOTTO_COMMANDS=args.commands, SOTTO_SWITCHES=args.commands, RUST_BACKTRACE="0")
     env.setdefault("CARGO_TARGET_DIR", str(ROOT / "target/mutants"))
     chosen = [m for m in MUTANTS if not args.names or any(n in m[0] for n in args.names)]
     catchers = {tuple(m[4]) for m in chosen}

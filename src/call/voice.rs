@@ -229,3 +229,142 @@ pub(crate) fn silence(rate: Rate) -> &'static [i16] {
     static SILENCE: [i16; Rate::Full.frame()] = [0; Rate::Full.frame()];
     &SILENCE[..rate.frame()]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::codec::{Encoder, OpusWish};
+    use crate::media::rtp::Header;
+
+    fn at(ms: i64) -> MediaTime {
+        MediaTime::from_millis(ms)
+    }
+    fn header(sequence: u16, timestamp: u32) -> Header {
+        Header { marker: false, payload_type: 0, sequence, timestamp, ssrc: 1 }
+    }
+    fn wanted(frames: &[Rate], packets: &[Rate]) -> Wanted {
+        let mut wanted = Wanted::default();
+        frames.iter().for_each(|r| wanted.frames[*r as usize] = true);
+        packets.iter().for_each(|r| wanted.packets[*r as usize] = true);
+        wanted
+    }
+    /// Loud noise, 20 ms a packet.
+    fn packets(codec: Codec, count: usize, wish: OpusWish) -> Vec<Vec<u8>> {
+        let mut encoder = Encoder::new(codec, wish);
+        let mut seed = crate::media::seed::Seed::new(2);
+        let packet = |_| {
+            let pcm: Vec<i16> = (0..codec.rate().frame()).map(|_| seed.bits() as i16 / 2).collect();
+            let mut payload = Vec::new();
+            encoder.encode(&pcm, &mut payload);
+            payload
+        };
+        (0..count).map(packet).collect()
+    }
+    fn loudest(pcm: &[i16]) -> u16 {
+        pcm.iter().map(|s| s.unsigned_abs()).max().unwrap_or(0)
+    }
+
+    /// A frame at another rate begins with 2 ms of the frame before, and has its marks.
+    #[test]
+    fn a_copy_is_marked_with_all_it_is_made_of() {
+        let (mut voice, mut passing) = (Voice::new(Codec::Pcmu), Passing::default());
+        voice.prepare(wanted(&[Rate::Narrow, Rate::Wide], &[]), &mut passing);
+        let mut marks = Vec::new();
+        for (n, payload) in packets(Codec::Pcmu, 10, OpusWish::default()).iter().enumerate() {
+            let header = header(n as u16, n as u32 * 160);
+            let mark = if n < 5 { 1 } else { 2 };
+            voice.take(at(20 * n as i64), &Packet { header, payload }, Some(mark), &mut passing);
+            voice.pull(at(20 * n as i64));
+            marks.push((voice.at(Rate::Narrow).1, voice.at(Rate::Wide).1));
+        }
+        let change = marks.iter().position(|(narrow, _)| *narrow == 2).unwrap();
+        assert_eq!(marks[change - 1..change + 2], [(1, 1), (2, 3), (2, 2)]);
+    }
+
+    /// What is forgotten sounds in no decoder's and no resampler's memory either.
+    #[test]
+    fn nothing_is_left_of_what_is_forgotten() {
+        for codec in Codec::ALL {
+            let (mut voice, mut passing) = (Voice::new(codec), Passing::default());
+            let others: Vec<Rate> = Rate::ALL.into_iter().filter(|r| *r != codec.rate()).collect();
+            voice.prepare(wanted(&Rate::ALL, &others), &mut passing);
+            for (n, payload) in packets(codec, 10, OpusWish::default()).iter().enumerate() {
+                let packet = Packet { header: header(n as u16, n as u32 * codec.clock() / 50), payload };
+                voice.take(at(20 * n as i64), &packet, Some(1), &mut passing);
+                others.iter().for_each(|r| assert!(loudest(voice.passing(*r, &mut passing)) > 3000));
+                voice.pull(at(20 * n as i64));
+            }
+            assert!(Rate::ALL.iter().all(|r| loudest(voice.at(*r).0) > 3000), "{codec:?}");
+            voice.forget();
+            // A stream of silence, from an encoder that never heard anything else.
+            let mut encoder = Encoder::new(codec, OpusWish::default());
+            for n in 10..20i64 {
+                let mut payload = Vec::new();
+                encoder.encode(&vec![0; codec.rate().frame()], &mut payload);
+                let header = header(n as u16, n as u32 * codec.clock() / 50);
+                voice.take(at(20 * n), &Packet { header, payload: &payload }, Some(1), &mut passing);
+                for rate in &others {
+                    assert!(loudest(voice.passing(*rate, &mut passing)) < 20, "{codec:?} {rate:?} passing");
+                }
+                voice.pull(at(20 * n));
+                assert!(Rate::ALL.iter().all(|r| loudest(voice.at(*r).0) < 20), "{codec:?} by the clock");
+            }
+        }
+    }
+
+    /// RFC 6716 §2.1.7: what a packet says of the lost one before it is heard, at its place.
+    #[test]
+    fn a_lost_opus_packet_is_heard_from_the_next() {
+        let wish = OpusWish { bitrate: Some(32_000), fec: true };
+        let (mut voice, mut passing) = (Voice::new(Codec::Opus), Passing::default());
+        voice.prepare(wanted(&[Rate::Full], &[]), &mut passing);
+        for (n, payload) in packets(Codec::Opus, 40, wish).iter().enumerate() {
+            let now = 20 * n as i64;
+            if n % 10 != 5 {
+                let packet = Packet { header: header(n as u16, n as u32 * 960), payload };
+                voice.take(at(now), &packet, Some(1), &mut passing);
+            }
+            voice.pull(at(now + 1));
+            assert!(n < 5 || voice.frame.made == Made::Heard, "packet {n}");
+        }
+    }
+
+    /// RFC 3389: after the last voice comes noise of the level that was told, and no silence.
+    #[test]
+    fn told_noise_is_heard_until_the_voice_comes_back() {
+        let (mut voice, mut passing) = (Voice::new(Codec::Pcma), Passing::default());
+        voice.prepare(wanted(&[Rate::Narrow], &[]), &mut passing);
+        let payloads = packets(Codec::Pcma, 20, OpusWish::default());
+        let mut take = |voice: &mut Voice, n: usize| {
+            let packet = Packet { header: header(n as u16, n as u32 * 160), payload: &payloads[n % 20] };
+            voice.take(at(20 * n as i64), &packet, Some(1), &mut passing);
+        };
+        (0..10).for_each(|n| {
+            take(&mut voice, n);
+            voice.pull(at(20 * n as i64));
+        });
+        voice.take_noise(&[50]);
+        (10..25).for_each(|n| voice.pull(at(20 * n)));
+        let level = loudest(voice.at(Rate::Narrow).0);
+        // −50 dB below full scale is an RMS of 104, whose evenly spread samples reach 180.
+        assert!((150..=180).contains(&level), "{level}");
+        (25..35).for_each(|n| {
+            take(&mut voice, n);
+            voice.pull(at(20 * n as i64));
+        });
+        assert!(loudest(voice.at(Rate::Narrow).0) > 3000);
+        (35..50).for_each(|n| voice.pull(at(20 * n)));
+        assert_eq!(loudest(voice.at(Rate::Narrow).0), 0, "a voice that simply stops leaves silence");
+    }
+
+    /// Nobody listens: nothing is decoded.
+    #[test]
+    fn nothing_is_decoded_for_nobody() {
+        let (mut voice, mut passing) = (Voice::new(Codec::G722), Passing::default());
+        voice.prepare(wanted(&[Rate::Wide], &[]), &mut passing);
+        voice.prepare(Wanted::default(), &mut passing);
+        let packet = Packet { header: header(1, 1), payload: &[9; 160] };
+        voice.take(at(0), &packet, None, &mut passing);
+        assert!(passing.get(Rate::Wide).is_empty());
+    }
+}
