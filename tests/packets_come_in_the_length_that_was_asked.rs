@@ -121,7 +121,9 @@ fn a_clip_in_long_packets_is_whole() {
 
 #[test]
 fn a_digit_takes_as_long_on_another_clock() {
-    for (from, to, theirs, ours) in [(Codec::Pcmu, Codec::Opus, 800u16, 4_800u16), (Codec::Opus, Codec::Pcmu, 4_800, 800)] {
+    for (from, to, theirs, ours) in
+        [(Codec::Pcmu, Codec::Opus, 800u16, 4_800u16), (Codec::Opus, Codec::Pcmu, 4_800, 800)]
+    {
         let mut stage = Stage::new(5);
         let customer = join(&mut stage, Role::Customer, from, TONES[0], |_| ());
         let agent = join(&mut stage, Role::Agent, to, TONES[1], |_| ());

@@ -48,7 +48,9 @@ impl Encoder {
     /// Appends one packet's payload. `pcm` is as long as [`Codec::piece`] says.
     pub fn encode(&mut self, pcm: &[i16], out: &mut Vec<u8>) {
         match self {
-            Encoder::G711(law) => out.extend(pcm.iter().map(|s| law.encode(*s))),
+            // One loop for each law: the choice is not made anew for every sample.
+            Encoder::G711(Law::Mu) => out.extend(pcm.iter().map(|s| Law::Mu.encode(*s))),
+            Encoder::G711(Law::A) => out.extend(pcm.iter().map(|s| Law::A.encode(*s))),
             Encoder::L16 => out.extend(pcm.iter().flat_map(|s| s.to_be_bytes())),
             Encoder::G722(encoder) => {
                 append(out, pcm.len() / 2 + 1, |bytes| encoder.encode_into(pcm, bytes).unwrap_or(0));
