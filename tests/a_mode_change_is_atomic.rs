@@ -17,7 +17,10 @@ const VOICE: f64 = 1100.0;
 fn scene(seed: u64) -> (Stage, Vec<LegId>, LegId) {
     let mut stage = Stage::new(seed);
     let mut legs = vec![stage.join(Role::Customer), stage.join(Role::Agent)];
-    legs.push(stage.join_as(Role::Agent, Place::InConversation, Mode::Spy, Codec::Pcma));
+    // One who gathers three ticks in a packet.
+    let mut media = support::media(Codec::Pcma, 4100);
+    media.shape.ptime = 60;
+    legs.push(stage.join_with(Role::Agent, Place::InConversation, Mode::Spy, media));
     let supervisor = stage.join(Role::Supervisor);
     stage.phone(supervisor).sound = tones::tone(VOICE);
     stage.run(500);
@@ -40,8 +43,8 @@ fn a_narrower_mode_holds_from_the_timestamp_that_was_acknowledged() {
         for leg in &legs {
             assert!(tones::hears(&stage.sounds(*leg, 200), VOICE));
         }
-        let sent: Vec<_> = legs.iter().map(|l| stage.phones[l].got.len()).collect();
         let effective = stage.set_mode(Speaker::Leg(supervisor), to).unwrap();
+        let sent: Vec<_> = legs.iter().map(|l| stage.phones[l].got.len()).collect();
         assert_eq!(effective.len(), 4);
         stage.run(400);
         for (n, leg) in legs.iter().enumerate() {
@@ -66,8 +69,8 @@ fn widening_mutes_for_200_ms_and_lets_out_nothing_said_before() {
         let (mut stage, legs, supervisor) = scene(2);
         stage.set_mode(Speaker::Leg(supervisor), before).unwrap();
         stage.run(500);
-        let marks: Vec<_> = legs.iter().map(|l| stage.phones[l].got.len()).collect();
         stage.set_mode(Speaker::Leg(supervisor), after).unwrap();
+        let marks: Vec<_> = legs.iter().map(|l| stage.phones[l].got.len()).collect();
         stage.run(199);
         for (leg, mark) in legs.iter().zip(marks) {
             let phone = &stage.phones[leg];

@@ -164,7 +164,6 @@ impl Call {
 
     /// Decides anew how every leg is fed, and whose samples are needed. After everything that may change it.
     pub(super) fn reroute(&mut self) {
-        self.flush_all();
         for at in 0..self.legs.len() {
             self.legs[at].path = self.path(&self.legs[at]);
         }
