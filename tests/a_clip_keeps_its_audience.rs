@@ -7,6 +7,7 @@ use sotto::call::{Audience, ClipSpec, Command, Refusal, Speaker};
 use sotto::event::{Mode, Place, Role, What};
 use sotto::id::{ClipId, LegId};
 use sotto::media::codec::Codec;
+use sotto::media::codec::g711::Law;
 use support::network::Network;
 use support::{Stage, tones};
 
@@ -141,7 +142,7 @@ fn every_sample_is_sent_once_to_each() {
     for (leg, from) in [customer, agent, third].into_iter().zip(before) {
         let heard: Vec<u8> =
             stage.phones[&leg].got[from..].iter().flat_map(|g| g.payload.clone()).filter(|b| *b != 0xFF).collect();
-        let wanted: Vec<u8> = pcm.iter().map(|s| Codec::Pcmu.encode(*s)).collect();
+        let wanted: Vec<u8> = pcm.iter().map(|s| Law::Mu.encode(*s)).collect();
         assert!(heard == wanted, "{leg} heard {} samples of {}", heard.len(), wanted.len());
         let mut numbers: Vec<u16> = stage.phones[&leg].got.iter().map(|g| g.header.sequence).collect();
         numbers.sort_unstable();
@@ -176,7 +177,7 @@ fn in_order_of_time_a_clip_is_whole_even_when_packets_overtake() {
     let mut got: Vec<_> = stage.phones[&agent].got[from..].to_vec();
     got.sort_by_key(|g| g.header.sequence.wrapping_sub(stage.phones[&agent].got[from].header.sequence));
     let heard: Vec<u8> = got.iter().flat_map(|g| g.payload.clone()).filter(|b| *b != 0xFF).collect();
-    let wanted: Vec<u8> = pcm.iter().map(|s| Codec::Pcmu.encode(*s)).filter(|b| *b != 0xFF).collect();
+    let wanted: Vec<u8> = pcm.iter().map(|s| Law::Mu.encode(*s)).filter(|b| *b != 0xFF).collect();
     assert_eq!(heard[..], wanted[..heard.len()]);
     assert!(heard.len() > 900);
 }

@@ -8,11 +8,12 @@ mod scene;
 
 use samples::Sentence;
 use scene::shipped;
-use sotto::call::{Audience, Call, CallOptions, ClipSpec, Command, LegMedia, LegSpec, Port, Speaker};
+use sotto::call::{Audience, Call, CallOptions, ClipSpec, Command, LegMedia, LegSpec, Port, Shape, Speaker};
 use sotto::coach::Sensitivity;
 use sotto::event::{Actor, Event, Given, Mode, Place, Role, What};
 use sotto::id::{ClipId, LegId, PromptId};
 use sotto::media::codec::Codec;
+use sotto::media::codec::g711::Law;
 use sotto::media::rtp::Header;
 use sotto::session::joined::{Output, Session};
 use sotto::session::{self, Conversation, Input, Options};
@@ -34,7 +35,8 @@ fn coach() -> Options {
 
 fn media(port: u16) -> LegMedia {
     let remote = SocketAddr::from(([127, 0, 0, 1], port));
-    LegMedia { codec: Codec::Pcmu, payload_type: 0, dtmf: None, remote, remote_rtcp: remote, send: true }
+    let shape = Shape::default();
+    LegMedia { codec: Codec::Pcmu, payload_type: 0, dtmf: None, shape, remote, remote_rtcp: remote, send: true }
 }
 
 /// The two people of a sample call: when which of them sends which packet.
@@ -69,7 +71,7 @@ impl People {
             };
             let mut bytes = header.bytes().to_vec();
             let there = pcm.get(frame * FRAME..(frame + 1) * FRAME).unwrap_or(&[0; FRAME]);
-            bytes.extend(there.iter().map(|s| Codec::Pcmu.encode(*s)));
+            bytes.extend(there.iter().map(|s| Law::Mu.encode(*s)));
             (MediaTime::from_millis(20 * frame as i64 + 5 * i64::from(leg.0)), *leg, bytes)
         };
         self.legs.iter().map(packet).collect()
@@ -157,8 +159,8 @@ impl Live {
                 match self.later.remove(at).1 {
                     Later::Words(words) => self.session.recognised(self.now, words),
                     Later::Voice(prompt, mode, text) => {
-                        let pcm = (0..8000).map(|n| if n % 20 < 10 { 4000 } else { -4000 }).collect();
-                        self.session.voiced(self.now, prompt, mode, Ok((pcm, text.into())));
+                        let pcm: Vec<i16> = (0..8000).map(|n| if n % 20 < 10 { 4000 } else { -4000 }).collect();
+                        self.session.voiced(self.now, prompt, mode, Ok((pcm.into(), text.into())));
                     }
                     Later::Person(command) => drop(self.session.command(self.now, command)),
                 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 use sotto::call::FRAME;
 use sotto::event::{Role, What};
 use sotto::id::UtteranceId;
+use sotto::media::pcm::Rate;
 use sotto::time::MediaTime;
 
 fn said(utterance: u32, role: Role, start: i64, text: &str) -> What {
@@ -72,7 +73,9 @@ async fn a_recording_plays_while_it_is_written_and_after() {
     let bench = Bench::new().await;
     let call = new_call();
     let path = format!("/v1/calls/{call}/recording.wav");
-    let frame = |n: i64| bench.recorder.frame(call, MediaTime::from_millis(n * 20), &[n as i16; FRAME], &[-5; FRAME]);
+    let frame = |n: i64| {
+        bench.recorder.frame(call, MediaTime::from_millis(n * 20), Rate::Narrow, &[n as i16; FRAME], &[-5; FRAME])
+    };
     (0..500).for_each(frame);
     let mut length = 0;
     // The recorder's thread writes on in its own time: every download must be a whole file, the last one complete.

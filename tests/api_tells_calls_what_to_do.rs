@@ -70,8 +70,15 @@ impl Running {
 fn leg(role: Role) -> LegSpec {
     // Nobody listens at this port: what is sent there is lost.
     let remote = (LOOPBACK, 9).into();
-    let media =
-        LegMedia { codec: Codec::Pcmu, payload_type: 0, dtmf: Some(101), remote, remote_rtcp: remote, send: true };
+    let media = LegMedia {
+        codec: Codec::Pcmu,
+        payload_type: 0,
+        dtmf: Some(101),
+        shape: Default::default(),
+        remote,
+        remote_rtcp: remote,
+        send: true,
+    };
     LegSpec { role, place: Place::InConversation, mode: Mode::Spy, address: "sip:somebody@example.org".into(), media }
 }
 

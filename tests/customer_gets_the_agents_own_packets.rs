@@ -7,6 +7,7 @@ use sotto::call::{Audience, Speaker};
 use sotto::event::{Mode, Place, Role};
 use sotto::id::LegId;
 use sotto::media::codec::Codec;
+use sotto::media::codec::g711::Law;
 use sotto::media::seed::Seed;
 use support::network::Network;
 use support::{Stage, tones};
@@ -14,7 +15,7 @@ use support::{Stage, tones};
 /// Every byte there is, in an order of its own: nothing a codec would leave alone by luck.
 fn noise(codec: Codec, seed: u64) -> support::Sound {
     let mut seed = Seed::new(seed);
-    Box::new(move |_| codec.decode(seed.bits() as u8))
+    Box::new(move |_| codec.law().unwrap().decode(seed.bits() as u8))
 }
 
 fn payloads(stage: &Stage, leg: LegId) -> Vec<Vec<u8>> {
@@ -120,5 +121,5 @@ fn a_change_of_codec_is_made_on_arrival() {
     let before = stage.phones[&customer].got.len();
     stage.send(agent, &[0x80; 160]);
     assert_eq!(stage.phones[&customer].got.len(), before + 1);
-    assert!(stage.phones[&customer].got[before].payload.iter().all(|b| Codec::Pcma.decode(*b) > 31_000));
+    assert!(stage.phones[&customer].got[before].payload.iter().all(|b| Law::A.decode(*b) > 31_000));
 }

@@ -14,6 +14,7 @@ use sotto::io::metrics::Metrics;
 use sotto::io::recorder::Recorder;
 use sotto::io::udp::{self, DATAGRAM};
 use sotto::media::codec::Codec;
+use sotto::media::pcm::Rate;
 use sotto::time::{MediaTime, Samples};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -261,9 +262,9 @@ fn frames_on_their_way_to_ears_and_recording() {
     conversations.open(call, "none".into());
     let frame = |n: i64| {
         let (at, pcm) = (MediaTime::from_millis(20 * n), [3; FRAME]);
-        conversations.heard(call, LegId(1), Role::Customer, at, &pcm);
-        conversations.heard(call, LegId(2), Role::Agent, at, &pcm);
-        recorder.frame(call, at, &pcm, &pcm);
+        conversations.heard(call, LegId(1), Role::Customer, at, Rate::Narrow, &pcm);
+        conversations.heard(call, LegId(2), Role::Agent, at, Rate::Narrow, &pcm);
+        recorder.frame(call, at, Rate::Narrow, &pcm, &pcm);
     };
     (0..100).for_each(frame);
     // As fast as this thread can: the others cannot keep up.

@@ -7,6 +7,7 @@ use sotto::io::clock;
 use sotto::io::journal::Journal;
 use sotto::io::metrics::Metrics;
 use sotto::io::recorder::{self, Recorder};
+use sotto::media::pcm::Rate;
 use sotto::time::MediaTime;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -32,7 +33,7 @@ impl Bench {
     }
 
     fn frame(&self, ms: i64, customer: i16, agent: i16) {
-        self.recorder.frame(self.call, MediaTime::from_millis(ms), &[customer; FRAME], &[agent; FRAME]);
+        self.recorder.frame(self.call, MediaTime::from_millis(ms), Rate::Narrow, &[customer; FRAME], &[agent; FRAME]);
     }
 
     fn path(&self) -> PathBuf {
@@ -87,8 +88,8 @@ async fn frames_that_come_twice_or_from_nowhere_are_dropped() {
     bench.frame(0, 9, 9);
     bench.frame(10, 2, 2);
     bench.frame(5 * 3_600_000, 9, 9);
-    bench.recorder.frame(bench.call, MediaTime(i64::MAX), &[9; FRAME], &[9; FRAME]);
-    bench.recorder.frame(bench.call, MediaTime(i64::MIN), &[9; FRAME], &[9; FRAME]);
+    bench.recorder.frame(bench.call, MediaTime(i64::MAX), Rate::Narrow, &[9; FRAME], &[9; FRAME]);
+    bench.recorder.frame(bench.call, MediaTime(i64::MIN), Rate::Narrow, &[9; FRAME], &[9; FRAME]);
     let (samples, _, metrics) = bench.finish().await;
     assert_eq!(samples.len(), 30 * 8, "of a frame that overlaps, the rest is kept");
     assert_eq!([samples[0], samples[159], samples[160], samples[239]], [[1, 1], [1, 1], [2, 2], [2, 2]]);

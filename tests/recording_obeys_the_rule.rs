@@ -32,8 +32,8 @@ fn scene() -> (Stage, LegId, LegId) {
 /// What of the tones each channel holds since `since` records ago: customer, agent, supervisor, clip.
 fn holds(stage: &Stage, since: usize) -> [[bool; 4]; 2] {
     let records = &stage.recorded[stage.recorded.len() - since..];
-    let left: Vec<i16> = records.iter().flat_map(|r| r.customer).collect();
-    let right: Vec<i16> = records.iter().flat_map(|r| r.agent).collect();
+    let left: Vec<i16> = records.iter().flat_map(|r| r.customer.clone()).collect();
+    let right: Vec<i16> = records.iter().flat_map(|r| r.agent.clone()).collect();
     [left, right].map(|c| [CUSTOMER, AGENT, SUPERVISOR, CLIP].map(|hz| tones::hears(&c, hz)))
 }
 
@@ -61,7 +61,7 @@ fn who_is_aside_is_not_recorded() {
     stage.command(Command::SetPlace { leg: customer, place: Place::Aside }).unwrap();
     stage.run(500);
     assert_eq!(holds(&stage, 20), [[false; 4], [false, true, false, false]]);
-    let heard: Vec<i16> = stage.heard[&customer].iter().rev().take(20).flat_map(|(_, pcm, _)| *pcm).collect();
+    let heard: Vec<i16> = stage.heard[&customer].iter().rev().take(20).flat_map(|(_, pcm, _)| pcm.clone()).collect();
     assert_eq!(heard, vec![0; 3200]);
 }
 

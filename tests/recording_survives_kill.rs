@@ -8,6 +8,7 @@ use sotto::io::clock;
 use sotto::io::journal::Journal;
 use sotto::io::metrics::Metrics;
 use sotto::io::recorder::{self, Recorder};
+use sotto::media::pcm::Rate;
 use sotto::time::MediaTime;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -55,7 +56,7 @@ async fn record_until_killed(dir: &Path) {
         frames.tick().await;
         for (late, call) in (0..).zip(&calls) {
             let at = MediaTime::from_millis(n * 20 + late * STAGGER_MS);
-            recorder.frame(*call, at, &frame(at, 1), &frame(at, -1));
+            recorder.frame(*call, at, Rate::Narrow, &frame(at, 1), &frame(at, -1));
             println!("recorded {call} {}", at.0 + 960);
         }
         std::io::stdout().flush().unwrap();

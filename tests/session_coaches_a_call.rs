@@ -122,7 +122,7 @@ impl Stage {
             let (role, mut samples) = (*role, [0; FRAME]);
             let there = pcm.get(frame * FRAME..).unwrap_or_default();
             samples.iter_mut().zip(there).for_each(|(to, from)| *to = *from);
-            self.put(Input::Heard { leg: leg(role), role, at, pcm: &samples });
+            self.put(Input::Heard { leg: leg(role), role, at, rate: sotto::media::pcm::Rate::Narrow, pcm: &samples });
         }
         if self.conversation.poll_timeout().is_some_and(|due| due <= self.now) {
             self.put(Input::Tick);

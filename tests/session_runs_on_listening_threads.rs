@@ -12,6 +12,7 @@ use sotto::config::Config;
 use sotto::event::{Event, Mode, Role, What, Words};
 use sotto::id::{CallId, ClipId, LegId};
 use sotto::io::conversation::{Conversations, Setting, Surroundings};
+use sotto::media::pcm::Rate;
 use sotto::speech::{Job, Recognised, Text};
 use sotto::time::MediaTime;
 use std::path::Path;
@@ -76,7 +77,7 @@ fn speaks(conversations: &Conversations, call: CallId, ends: bool) {
     let pcm = samples::audio("utt10_price.wav");
     let mut at = MediaTime::ZERO;
     for frame in pcm.chunks_exact(FRAME).chain([[0; FRAME].as_slice(); 100]) {
-        conversations.heard(call, LegId(1), Role::Customer, at, frame.try_into().unwrap());
+        conversations.heard(call, LegId(1), Role::Customer, at, Rate::Narrow, frame);
         at = at + sotto::time::Samples::FRAME;
     }
     if ends {

@@ -33,7 +33,7 @@ async fn callers_are_told_what_is_wrong_with_their_call() {
     let house = House::with(ROUTES).await;
     refused(&house, "999", "404", "404 no route for this number", "0 8 101").await;
     refused(&house, "200", "480", "480 We are closed today", "0 8 101").await;
-    refused(&house, "100", "488", "Warning: 305 sotto .*PCMU and PCMA", "18 101").await;
+    refused(&house, "100", "488", "Warning: 305 sotto .*PCMU, PCMA and L16", "18 101").await;
     house.is_quiet().await;
     assert_eq!(house.endings(), ["rejected by the route: We are closed today"]);
     house.close().await;

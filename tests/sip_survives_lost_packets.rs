@@ -102,7 +102,7 @@ async fn an_invite_without_an_offer_is_answered_with_ours() {
     let phone = Phone::new(house.sip).await;
     let answer = phone.ask(&phone.request("INVITE", "1", 1, "", "", "")).await;
     assert_eq!(answer.status(), 200);
-    assert!(answer.0.contains("RTP/AVP 0 8 101"), "{answer:?}");
+    assert!(answer.0.contains("RTP/AVP 111 9 0 8 96 101 110"), "{answer:?}");
     phone.send(&phone.request("ACK", "1", 1, answer.to_tag(), "", &phone.sdp())).await;
     house.until("it speaks", |h| h.events().iter().any(|e| e.event.what.name() == "clip.started")).await;
     assert_eq!(phone.ask(&phone.request("BYE", "1", 2, answer.to_tag(), "", "")).await.status(), 200);

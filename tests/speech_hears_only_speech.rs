@@ -5,6 +5,7 @@ mod samples;
 
 use sotto::event::Role;
 use sotto::id::LegId;
+use sotto::media::pcm::Rate;
 use sotto::speech::{Heard, Job, Listening, Recognised, Text};
 use sotto::time::MediaTime;
 use std::f64::consts::TAU;
@@ -34,7 +35,7 @@ impl Ears {
 
     fn hear(&mut self, pcm: &[i16]) {
         for frame in samples::through_g711(pcm).as_chunks::<160>().0 {
-            self.listening.heard(LEG, Role::Customer, MediaTime::from_millis(self.now), frame);
+            self.listening.heard(LEG, Role::Customer, MediaTime::from_millis(self.now), Rate::Narrow, frame);
             self.now += 20;
             self.drain();
         }
@@ -162,7 +163,7 @@ fn one_word_is_enough() {
 fn spoken(text: &str, voice: &str) -> Vec<i16> {
     let synthesiser = sotto::io::tts::Synthesiser::new(voice).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(synthesiser.speak(text, None)).unwrap().to_vec()
+    runtime.block_on(synthesiser.speak(text, None)).unwrap().at(Rate::Narrow).to_vec()
 }
 
 #[test]
@@ -210,7 +211,7 @@ fn frames_from_the_past_or_of_another_size_are_not_heard() {
     ears.now = 0;
     ears.hear(&speech);
     for odd in [0, 1, 159, 161, 320] {
-        ears.listening.heard(LEG, Role::Customer, MediaTime::from_millis(20_000), &vec![9_000; odd]);
+        ears.listening.heard(LEG, Role::Customer, MediaTime::from_millis(20_000), Rate::Narrow, &vec![9_000; odd]);
     }
     ears.now = 14_500;
     ears.silence(1_000);

@@ -13,6 +13,7 @@ use samples::Sentence;
 use sotto::event::Role;
 use sotto::id::{LegId, UtteranceId};
 use sotto::io::stt::{Options, Recogniser};
+use sotto::media::pcm::Rate;
 use sotto::media::resample::to_16k;
 use sotto::speech::{Heard, Job, Listening, Recognised};
 use sotto::time::{MediaTime, Samples};
@@ -76,7 +77,7 @@ async fn listen(recogniser: &Recogniser, legs: &mut [Leg], line: Line, figures: 
         let at = MediaTime::ZERO + Samples(Samples::FRAME.0 * n as i64);
         for (pcm, (leg, role, _)) in audio.iter().zip(LEGS) {
             if let Some(frame) = pcm.get(n * 160..(n + 1) * 160) {
-                listening.heard(leg, role, at, frame);
+                listening.heard(leg, role, at, Rate::Narrow, frame);
             }
         }
         collect(&mut listening, recogniser, &mut answers, legs, Some(at + Samples::FRAME), figures);
@@ -244,7 +245,7 @@ async fn keyed_digits_become_no_words() {
         .map(|n| if n % 1_280 < 640 { (5_000.0 * (tone(n, 770.0) + tone(n, 1_336.0))) as i16 } else { 0 })
         .collect();
     for (n, frame) in samples::through_g711(&digits).as_chunks::<160>().0.iter().enumerate() {
-        listening.heard(LegId(1), Role::Customer, MediaTime::from_millis(20 * n as i64), frame);
+        listening.heard(LegId(1), Role::Customer, MediaTime::from_millis(20 * n as i64), Rate::Narrow, frame);
     }
     listening.flush_all(MediaTime::from_millis(3_000));
     let mut jobs = 0;

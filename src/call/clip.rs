@@ -5,6 +5,7 @@
 use crate::call::mode::{self, Gain, Party, Source};
 use crate::call::{Audience, ClipSpec, Refusal};
 use crate::id::{ClipId, LegId};
+use crate::media::pcm::Rate;
 
 /// Clips waiting or playing at most; another is refused.
 pub(crate) const MAX_CLIPS: usize = 8;
@@ -15,6 +16,7 @@ const MAX_SAMPLES: usize = 60 * 8000;
 #[derive(Clone, Copy, Debug)]
 struct Ear {
     leg: LegId,
+    /// Of the next sample, counted at 48 kHz whatever the leg's rate.
     position: usize,
     done: bool,
 }
@@ -27,6 +29,15 @@ pub(crate) struct Clip {
     ears: Vec<Ear>,
     audience: Vec<LegId>,
     begun: bool,
+}
+
+/// What was read of a clip.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Read {
+    /// Samples at the listener's rate.
+    pub count: usize,
+    /// Where they began, at 48 kHz.
+    pub began: usize,
 }
 
 /// The queue, in the order of commands.
@@ -83,23 +94,33 @@ impl Clip {
         }
     }
 
-    /// Copies the next samples for `leg` into `out`; answers how many there were.
-    fn read(&mut self, leg: LegId, out: &mut [i16]) -> usize {
-        let (pcm, looped) = (&self.spec.pcm, self.spec.looped);
-        let Some(ear) = self.ears.iter_mut().find(|e| e.leg == leg && !e.done) else { return 0 };
-        let mut copied = 0;
+    /// Copies the next samples for `leg` at `rate` into `out`; answers how many there were, and where they began.
+    fn read(&mut self, leg: LegId, rate: Rate, out: &mut [i16]) -> (usize, usize) {
+        let (pcm, looped) = (self.spec.pcm.at(rate), self.spec.looped);
+        let step = rate.clock_per_sample() as usize;
+        let Some(ear) = self.ears.iter_mut().find(|e| e.leg == leg && !e.done) else { return (0, 0) };
+        let (mut copied, began) = (0, ear.position);
         while copied < out.len() && !ear.done {
-            let left = &pcm[ear.position..];
+            let left = pcm.get(ear.position / step..).unwrap_or_default();
             let now = left.len().min(out.len() - copied);
             out[copied..copied + now].copy_from_slice(&left[..now]);
             copied += now;
-            ear.position += now;
-            if ear.position == pcm.len() {
+            ear.position += now * step;
+            if ear.position / step >= pcm.len() {
                 ear.position = 0;
                 ear.done = !looped;
             }
         }
-        copied
+        (copied, began)
+    }
+
+    /// The samples at `rate` of what was read from `began` on for `length` ticks of 48 kHz.
+    pub fn told(&self, rate: Rate, began: usize, length: usize) -> impl Iterator<Item = i16> + '_ {
+        let pcm = self.spec.pcm.at(rate);
+        let step = rate.clock_per_sample() as usize;
+        let (from, until) = (began / step, (began + length) / step);
+        let first = pcm.get(from..).unwrap_or_default();
+        first.iter().chain(pcm.iter().cycle()).copied().take(until - from)
     }
 }
 
@@ -124,6 +145,10 @@ impl Clips {
 
     pub fn any_waiting(&self) -> bool {
         self.waiting > 0
+    }
+    /// Whether a clip plays, or has just played to its end.
+    pub fn any_begun(&self) -> bool {
+        self.queue.iter().any(|c| c.begun)
     }
     pub fn iter(&self) -> impl Iterator<Item = &Clip> {
         self.queue.iter()
@@ -164,10 +189,10 @@ impl Clips {
         self.queue.iter_mut().filter(|c| c.begun && which(c)).for_each(|c| c.lose(leg));
     }
 
-    /// The next samples of the clip that plays to `listener`: which clip, and how many were copied to `out`.
-    pub fn read(&mut self, listener: Party, out: &mut [i16]) -> Option<(usize, usize)> {
+    /// The next samples of the clip that plays to `listener`, at `rate`: which clip, and what was copied to `out`.
+    pub fn read(&mut self, listener: Party, rate: Rate, out: &mut [i16]) -> Option<(usize, Read)> {
         let at = self.queue.iter().position(|c| c.reaches(listener))?;
-        let copied = self.queue.get_mut(at)?.read(listener.leg, out);
-        Some((at, copied))
+        let (count, began) = self.queue.get_mut(at)?.read(listener.leg, rate, out);
+        Some((at, Read { count, began }))
     }
 }

@@ -3,6 +3,7 @@
 use crate::call::engine::Call;
 use crate::call::leg::Leg;
 use crate::call::mode::{self, Party, Source};
+use crate::call::record::Track;
 use crate::call::{Ack, Audience, CallState, CallView, ClipSpec, Command, LegMedia, LegSpec, Refusal, Speaker};
 use crate::event::{Actor, Mode, Place, Role, What};
 use crate::id::{ClipId, LegId};
@@ -98,7 +99,7 @@ impl Call {
             return;
         }
         leg.party.role = role;
-        leg.jitter.forget();
+        leg.voice.forget();
         // Whoever becomes a supervisor is heard by nobody until somebody says otherwise.
         leg.set_mode(Mode::Spy, MediaTime::ZERO);
         let id = leg.id();
@@ -110,8 +111,8 @@ impl Call {
     /// DESIGN §2.6: who answers now is a stranger to everything that has begun.
     pub(super) fn far_end_changed(&mut self, at: usize) {
         let leg = &mut self.legs[at];
-        leg.jitter.forget();
-        leg.jitter.restart();
+        leg.voice.forget();
+        leg.voice.restart();
         let id = leg.id();
         self.clips.lose(id, |_| true);
         self.changed(at, "far_end");
@@ -138,9 +139,14 @@ impl Call {
     fn regroup(&mut self) {
         self.reroute();
         // One who only listens does not make it an answered call.
-        if self.state == CallState::Pending && self.legs.iter().any(|l| l.party.role != Role::Supervisor) {
+        let party = self.legs.iter().find(|l| l.party.role != Role::Supervisor);
+        if let (CallState::Pending, Some(party)) = (self.state, party) {
             self.state = CallState::Answered;
+            self.record_rate = party.rate();
+            self.tracks = self.options.record.then(|| [(); 2].map(|()| Track::new(self.record_rate)));
             self.tell(None, What::CallAnswered {});
+            // The ears of the recording are known only now.
+            self.reroute();
         }
         let there = |roles: &[Role]| self.legs.iter().any(|l| l.in_conversation() && roles.contains(&l.party.role));
         if self.state == CallState::Answered && there(&[Role::Customer]) && there(&[Role::Agent, Role::Bridge]) {
@@ -237,7 +243,7 @@ impl Call {
         self.give_back_mode();
         self.change_coach(Mode::Spy, Actor::Guard);
         self.closed = true;
-        self.tracks.iter_mut().for_each(|t| t.clear());
+        self.tracks.iter_mut().flatten().for_each(|t| t.clear());
         self.reroute();
         Ack::Done
     }

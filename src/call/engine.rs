@@ -6,15 +6,20 @@ use crate::call::mode::{self, Party, Source};
 use crate::call::outbox::Outbox;
 use crate::call::permission::{Permits, Purpose, allowed};
 use crate::call::record::Track;
+use crate::call::voice::{Passing, Wanted};
 use crate::call::{Ack, Audience};
 use crate::call::{CallOptions, CallState, Command, Output, Port, Refusal};
 use crate::event::{Actor, Event, Mode, Role, What};
 use crate::id::LegId;
-use crate::media::MAX_PAYLOAD;
+use crate::media::mix::Sum;
+use crate::media::pcm::{Pcm, Rate};
 use crate::media::seed::Seed;
 use crate::time::{MediaTime, Samples};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+
+/// Samples of a clip taken at once: 180 ms of G.711, and 60 of anything.
+const SPOKEN: usize = 2_880;
 
 /// One supervised conversation.
 pub struct Call {
@@ -29,7 +34,9 @@ pub struct Call {
     pub(super) closed: bool,
     pub(super) clips: Clips,
     /// What the coach said to customers and to agents, for the recording.
-    pub(super) tracks: [Track; 2],
+    pub(super) tracks: Option<[Track; 2]>,
+    /// The recording's rate: that of the first answered leg.
+    pub(super) record_rate: Rate,
     pub(super) outbox: Outbox,
     pub(super) seed: Seed,
     pub(super) next_tick: MediaTime,
@@ -38,9 +45,12 @@ pub struct Call {
     /// When the next mute ends: who hears whom changes without a command.
     pub(super) reroute_at: Option<MediaTime>,
     /// One packet's samples, decoded once for all who need them.
-    pub(super) decoded: Box<[i16; MAX_PAYLOAD]>,
+    pub(super) passing: Passing,
     /// One packet's worth of a clip.
-    pub(super) spoken: Box<[i16; MAX_PAYLOAD]>,
+    pub(super) spoken: Vec<i16>,
+    /// What one leg is to hear in a tick, and what two are.
+    pub(super) sum: Sum,
+    pub(super) mixed: [Pcm; 2],
     /// The next input panics: how tests see what becomes of a call whose logic fails.
     #[cfg(test)]
     pub(crate) broken: bool,
@@ -63,14 +73,17 @@ impl Call {
             borrowed: false,
             closed: false,
             clips: Clips::default(),
-            tracks: Default::default(),
+            tracks: None,
+            record_rate: Rate::Narrow,
             outbox: Outbox::default(),
             seed,
             next_tick: MediaTime::from_millis(phase),
             now: MediaTime::ZERO,
             reroute_at: None,
-            decoded: Box::new([0; MAX_PAYLOAD]),
-            spoken: Box::new([0; MAX_PAYLOAD]),
+            passing: Passing::default(),
+            spoken: vec![0; SPOKEN],
+            sum: Sum::default(),
+            mixed: Default::default(),
             #[cfg(test)]
             broken: false,
         };
@@ -86,6 +99,7 @@ impl Call {
         if let Some(command) = command.given().filter(|_| self.state != CallState::Ended) {
             self.tell(None, What::CommandGiven { command });
         }
+        self.flush_all();
         let ack = self.carry_out(command);
         if let Err(refusal) = &ack
             && self.state != CallState::Ended
@@ -149,8 +163,10 @@ impl Call {
 
     /// Whether a party's voice may be used for something now.
     pub(super) fn allows(&self, party: Party, purpose: Purpose) -> bool {
-        let permits = Permits { recording: self.recording(), transcribing: self.transcribing(), listening: true };
-        allowed(party, purpose, permits)
+        allowed(party, purpose, self.permits())
+    }
+    pub(super) fn permits(&self) -> Permits {
+        Permits { recording: self.recording(), transcribing: self.transcribing(), listening: true }
     }
     /// Whether the coach writes down what is said.
     pub(super) fn transcribing(&self) -> bool {
@@ -162,9 +178,7 @@ impl Call {
 
     /// Whether `listener` hears `source` live now.
     pub(super) fn hears(&self, listener: &Leg, source: &Leg) -> bool {
-        let permitted = listener.party.role != Role::Supervisor || self.allows(source.party, Purpose::Listening);
-        let source = Source::Leg { party: source.party, mode: source.live_mode(self.now) };
-        permitted && mode::gain(listener.party, source).is_heard()
+        hears(self.now, self.permits(), listener, source)
     }
 
     /// Decides anew how every leg is fed, and whose samples are needed. After everything that may change it.
@@ -178,11 +192,19 @@ impl Call {
             let leg = &mut self.legs[at];
             if leg.listened && !listened {
                 // What was said when nobody was to hear it is not to be heard later.
-                leg.jitter.forget();
+                leg.voice.forget();
             }
             (leg.listened, leg.tapped, leg.mixed) = (listened, tapped, mixed);
         }
+        self.prepare();
         self.reroute_at = self.legs.iter().filter_map(|l| l.muted_until(self.now)).min();
+    }
+
+    /// What was gathered for longer packets was decided before what comes now, and leaves before it.
+    fn flush_all(&mut self) {
+        for at in 0..self.legs.len() {
+            self.flush(at);
+        }
     }
 
     fn path(&self, listener: &Leg) -> Path {
@@ -206,6 +228,44 @@ impl Call {
 
     fn is_mixed(&self, leg: &Leg) -> bool {
         self.legs.iter().any(|l| l.path == Path::Mix && self.hears(l, leg))
+    }
+
+    /// Decoders, encoders and resamplers for those who need them from now on: packets and ticks find them made.
+    fn prepare(&mut self) {
+        for at in 0..self.legs.len() {
+            let wanted = self.wanted(&self.legs[at]);
+            let leg = &mut self.legs[at];
+            if leg.wanted != wanted {
+                leg.wanted = wanted;
+                leg.voice.prepare(wanted, &mut self.passing);
+            }
+            match leg.path {
+                Path::Relay(_) => {}
+                Path::Overlay(_) | Path::Mix => leg.line.prepare(),
+            }
+        }
+    }
+
+    fn wanted(&self, leg: &Leg) -> Wanted {
+        let mut wanted = Wanted::default();
+        if leg.tapped {
+            wanted.tap[leg.rate() as usize] = true;
+            wanted.tap[ears_rate(leg) as usize] |= self.transcribing();
+            wanted.tap[self.record_rate as usize] |= self.recording();
+        }
+        if leg.mixed {
+            wanted.mix[leg.rate() as usize] = true;
+        }
+        for listener in self.legs.iter().filter(|l| self.hears(l, leg)) {
+            let rate = listener.rate() as usize;
+            match listener.path {
+                Path::Mix => wanted.mix[rate] |= leg.mixed,
+                Path::Overlay(_) if listener.is_laid_over(leg) => {}
+                Path::Overlay(_) => wanted.packets[rate] = true,
+                Path::Relay(_) => {}
+            }
+        }
+        wanted
     }
 
     /// Clips that are over are told of, and the coach goes back to spy after its own last sample.
@@ -325,4 +385,17 @@ impl Call {
             (false, false) => "no agent is in the call",
         }))
     }
+}
+
+/// Whether `listener` hears `source` live at `now`.
+pub(super) fn hears(now: MediaTime, permits: Permits, listener: &Leg, source: &Leg) -> bool {
+    let supervises = listener.party.role == Role::Supervisor;
+    let permitted = !supervises || allowed(source.party, Purpose::Listening, permits);
+    let source = Source::Leg { party: source.party, mode: source.live_mode(now) };
+    permitted && mode::gain(listener.party, source).is_heard()
+}
+
+/// Ears want no more than a recogniser does: 16 kHz.
+pub(super) fn ears_rate(leg: &Leg) -> Rate {
+    leg.rate().min(Rate::Wide)
 }

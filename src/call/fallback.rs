@@ -7,10 +7,10 @@ use crate::call::{LegMedia, Port};
 use crate::event::{Actor, Event, Mode, Role, What};
 use crate::id::LegId;
 use crate::media::latch::{Latch, Verdict};
-use crate::media::overlay::lay_over;
 use crate::media::reception::{Arrival, Reception};
 use crate::media::rtp::Packet;
 use crate::media::sender::{Origin, Sender};
+use crate::media::translate::Translator;
 use crate::media::{MAX_PAYLOAD, dtmf};
 use crate::time::MediaTime;
 use std::net::SocketAddr;
@@ -31,6 +31,8 @@ struct End {
     latch: Latch,
     reception: Reception,
     sender: Sender,
+    /// Puts what is said to it into its codec; made when first needed.
+    translator: Option<Box<Translator>>,
 }
 
 /// A datagram for a leg.
@@ -88,7 +90,7 @@ impl End {
         let (party, media) = (leg.party, leg.media);
         let in_conversation = leg.in_conversation();
         let (latch, reception, sender) = leg.into_line();
-        in_conversation.then_some(End { leg: party.leg, customer, media, latch, reception, sender })
+        in_conversation.then_some(End { leg: party.leg, customer, media, latch, reception, sender, translator: None })
     }
 }
 
@@ -123,7 +125,7 @@ impl Fallback {
         {
             return None;
         }
-        let origin = Origin { leg, generation: source.reception.generation() };
+        let origin = Origin { leg, generation: source.reception.generation(), clock: source.media.codec.clock() };
         let (customer, came) = (source.customer, source.media);
         let to =
             self.ends.iter_mut().find(|e| e.customer != customer && e.media.send && is_somewhere(e.latch.target()))?;
@@ -134,15 +136,26 @@ impl Fallback {
             to.sender.swallow(origin);
             return None;
         };
-        let stamp = match voice {
-            true => to.sender.follow(now, origin, header, packet.payload.len() as u32)?,
-            false => to.sender.digit(now, origin, header)?,
-        };
+        if !voice {
+            let stamp = to.sender.digit(now, origin, header)?;
+            self.out.clear();
+            self.out.extend_from_slice(&stamp.header(named).bytes());
+            dtmf::scaled(packet.payload, came.shape.dtmf_clock, to.media.shape.dtmf_clock, &mut self.out);
+            return Some(Relayed { leg: to.leg, port: Port::Rtp, to: to.latch.target(), bytes: &self.out });
+        }
+        let (from, codec) = (came.codec, to.media.codec);
+        if from != codec && !to.translator.as_ref().is_some_and(|t| t.is_for(from, codec)) {
+            to.translator = Some(Box::new(Translator::new(from, codec, to.media.shape.opus)));
+        }
+        let mut translator = to.translator.as_mut().filter(|_| from != codec);
+        let count = translator.as_mut().map(|t| t.take(packet.payload));
+        let ticks = count.map_or_else(|| from.ticks(packet.payload), |count| codec.ticks_of(count));
+        let stamp = to.sender.follow(now, origin, header, ticks)?;
         self.out.clear();
         self.out.extend_from_slice(&stamp.header(named).bytes());
-        match voice {
-            true => lay_over(packet.payload, came.codec, to.media.codec, &[], &mut self.out),
-            false => self.out.extend_from_slice(packet.payload),
+        match (translator, count) {
+            (Some(translator), Some(count)) => translator.write(count, &mut self.out),
+            (Some(_), None) | (None, _) => self.out.extend_from_slice(packet.payload),
         }
         Some(Relayed { leg: to.leg, port: Port::Rtp, to: to.latch.target(), bytes: &self.out })
     }
@@ -165,8 +178,15 @@ mod tests {
         let mut call = Call::new(options);
         for (role, port) in [(Role::Customer, 4000), (Role::Agent, 4002)] {
             let remote = ([127, 0, 0, 1], port).into();
-            let media =
-                LegMedia { codec: Codec::Pcmu, payload_type: 0, dtmf: None, remote, remote_rtcp: remote, send: true };
+            let media = LegMedia {
+                codec: Codec::Pcmu,
+                payload_type: 0,
+                dtmf: None,
+                shape: Default::default(),
+                remote,
+                remote_rtcp: remote,
+                send: true,
+            };
             let (place, mode) = (Place::InConversation, Mode::Spy);
             let spec = LegSpec { role, place, mode, address: "x".into(), media };
             call.command(MediaTime::ZERO, Command::AddLeg(spec)).unwrap();

@@ -49,19 +49,19 @@ impl CallOptions {
     }
 }
 
-/// Audio as its length in samples.
+/// Audio as its length in samples at 8 kHz.
 pub(super) mod length {
+    use crate::call::Sound;
     use serde::{Deserialize, Deserializer, Serializer};
-    use std::sync::Arc;
 
-    /// More than any clip may have.
-    const MOST: usize = 1 << 24;
+    /// As long as a clip may last, and as ringback that is played over and over.
+    const MOST: usize = 1 << 20;
 
-    pub fn serialize<S: Serializer>(pcm: &Arc<[i16]>, to: S) -> Result<S::Ok, S::Error> {
+    pub fn serialize<S: Serializer>(pcm: &Sound, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_u64(pcm.len() as u64)
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<[i16]>, D::Error> {
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Sound, D::Error> {
         let length = usize::deserialize(from)?;
         Ok(vec![0; length.min(MOST)].into())
     }

@@ -5,12 +5,12 @@
 //! pressed is never told to anyone; what came of it is.
 
 use crate::call::engine::Call;
-use crate::call::{Ack, Audience, ClipSpec, Refusal};
+use crate::call::{Ack, Audience, ClipSpec, Refusal, Sound};
 use crate::event::{Actor, Mode};
 use crate::id::LegId;
 use crate::media::rtp::Header;
 use crate::time::{MediaTime, Samples};
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 /// A packet of an event that began this many timestamp units or less before the last one is late: 1 s at 48 kHz, 6 s
 /// at 8 kHz.
@@ -137,14 +137,14 @@ impl Call {
 
     /// The tone of refusal, in one ear. Where too many clips wait there is none: more of them would say nothing.
     fn say_no(&mut self, leg: LegId) {
-        static TONE: LazyLock<Arc<[i16]>> = LazyLock::new(low_tone);
+        static TONE: LazyLock<Sound> = LazyLock::new(|| low_tone().into());
         let audience = Audience::Legs(vec![leg]);
         let _ = self.clips.add(ClipSpec { pcm: TONE.clone(), audience, looped: false, text: None });
     }
 }
 
 /// 300 ms of 250 Hz at −17 dBFS, 8 kHz, whose ends are soft: low enough to be unlike any tone of a telephone exchange.
-fn low_tone() -> Arc<[i16]> {
+fn low_tone() -> Vec<i16> {
     const RATE: f32 = 8_000.0;
     const LENGTH: usize = 2_400;
     const EDGE: f32 = 80.0;

@@ -1,11 +1,13 @@
 //! One leg of a call: what it is, where its packets come from and go to, and how it is fed.
 
 use crate::call::keys::{Key, Keypad, Way};
+use crate::call::line::Line;
 use crate::call::mode::Party;
+use crate::call::voice::{Voice, Wanted};
 use crate::call::{LegMedia, LegSpec, LegView};
 use crate::event::{Address, Mode, Place, Role};
 use crate::id::LegId;
-use crate::media::jitter::{Ear, Frame, Jitter};
+use crate::media::jitter::Ear;
 use crate::media::latch::{Latch, Verdict};
 use crate::media::pcm::Rate;
 use crate::media::reception::{Arrival, Reception};
@@ -14,7 +16,7 @@ use crate::media::rtp::Packet;
 use crate::media::seed::Seed;
 use crate::media::sender::{Origin, Sender};
 use crate::media::volume::{Fader, Volume};
-use crate::media::{CLOCK_PER_SAMPLE, MAX_PAYLOAD, dtmf};
+use crate::media::{MAX_PAYLOAD, dtmf};
 use crate::time::{MediaTime, Samples};
 use std::net::SocketAddr;
 
@@ -39,7 +41,9 @@ pub(crate) enum Kind {
     Voice,
     /// A telephone event.
     Digit,
-    /// Comfort noise, or a type nobody agreed on: not for passing on.
+    /// Comfort noise: for those who read its samples, not for passing on.
+    Noise,
+    /// A type nobody agreed on.
     Other,
 }
 
@@ -48,18 +52,19 @@ pub(crate) struct Leg {
     pub media: LegMedia,
     pub path: Path,
     pub address: Address,
-    /// Whether anyone needs its samples decoded.
+    /// Whether anyone needs what it says by the clock.
     pub listened: bool,
     /// Whether ears or recording do.
     pub tapped: bool,
     /// Whether a leg that is mixed for does.
     pub mixed: bool,
+    /// Who needs its samples, and at which rates.
+    pub wanted: Wanted,
     pub sender: Sender,
-    pub jitter: Jitter,
-    /// What it said `DELAY` before the present tick, for ears and recording.
-    pub frame: Frame,
-    /// What it said as lately as the network allows, for the mix.
-    pub voice: Frame,
+    /// What it says.
+    pub voice: Voice,
+    /// What is said to it.
+    pub line: Line,
     pub report_due: MediaTime,
     /// How loud it hears.
     pub volume: Volume,
@@ -69,7 +74,7 @@ pub(crate) struct Leg {
     muted_until: MediaTime,
     latch: Latch,
     reception: Reception,
-    last_voice: Option<(MediaTime, u32)>,
+    last_voice: Option<(MediaTime, Samples)>,
     name: rtcp::Name,
     far_clock: Option<rtcp::Heard>,
     round_trip: Option<Samples>,
@@ -88,10 +93,10 @@ impl Leg {
             listened: false,
             tapped: false,
             mixed: false,
-            sender: Sender::new(seed),
-            jitter: Jitter::new(Rate::Narrow, 8000),
-            frame: Frame::default(),
-            voice: Frame::default(),
+            wanted: Wanted::default(),
+            sender: Sender::new(seed, spec.media.codec.clock()),
+            voice: Voice::new(spec.media.codec),
+            line: Line::new(&spec.media),
             report_due: rtcp::due(now, seed, true),
             volume: Volume::default(),
             fader: Fader::default(),
@@ -99,7 +104,7 @@ impl Leg {
             mode: spec.mode,
             muted_until: MediaTime::ZERO,
             latch: Latch::new(spec.media.remote),
-            reception: Reception::default(),
+            reception: Reception::new(spec.media.codec.clock()),
             last_voice: None,
             name: rtcp::Name::new(seed),
             far_clock: None,
@@ -118,10 +123,10 @@ impl Leg {
     /// Reads what it said for those who hear it at this tick.
     pub fn read(&mut self, at: MediaTime) {
         if self.tapped {
-            self.jitter.pull(Ear::Tap, at, &mut self.frame);
+            self.voice.pull(Ear::Tap, at);
         }
         if self.mixed {
-            self.jitter.pull(Ear::Mix, at, &mut self.voice);
+            self.voice.pull(Ear::Mix, at);
         }
     }
     /// The mode it was set to. Counts for supervisors alone.
@@ -151,8 +156,17 @@ impl Leg {
         (self.party.role == Role::Supervisor && self.keypad.counts(now, key, way)).then_some(key)
     }
 
+    /// Of the samples it speaks and hears.
+    pub fn rate(&self) -> Rate {
+        self.media.codec.rate()
+    }
+    /// Whether a clip is laid over this source's packets byte by byte: both are G.711.
+    pub fn is_laid_over(&self, source: &Leg) -> bool {
+        self.media.codec.law().is_some() && source.media.codec.law().is_some()
+    }
+
     pub fn origin(&self) -> Origin {
-        Origin { leg: self.id(), generation: self.reception.generation() }
+        Origin { leg: self.id(), generation: self.reception.generation(), clock: self.media.codec.clock() }
     }
     pub fn target(&self) -> SocketAddr {
         self.latch.target()
@@ -180,12 +194,12 @@ impl Leg {
         let arrival = self.reception.take(now, header);
         match arrival {
             Arrival::Dropped => return self.drop_packet(),
-            Arrival::Restarted | Arrival::Stranger => self.jitter.restart(),
+            Arrival::Restarted | Arrival::Stranger => self.voice.restart(),
             Arrival::First | Arrival::Next => {}
         }
         let kind = self.kind(packet);
         if kind == Kind::Voice {
-            self.last_voice = Some((now, packet.payload.len() as u32));
+            self.last_voice = Some((now, self.length(self.media.codec.ticks(packet.payload))));
         }
         Some((kind, moved || arrival == Arrival::Stranger))
     }
@@ -198,14 +212,29 @@ impl Leg {
 
     /// Whether nothing came for longer than its own packets last.
     pub fn is_silent(&self, now: MediaTime) -> bool {
-        self.last_voice.is_none_or(|(at, samples)| {
-            let usual = Samples(i64::from(samples) * CLOCK_PER_SAMPLE).0.max(Samples::FRAME.0);
+        self.last_voice.is_none_or(|(at, length)| {
+            let usual = length.0.max(Samples::FRAME.0);
             (now - at).0 > usual + SILENT_AFTER.0
         })
     }
 
+    /// Media time of so many of its timestamp units.
+    fn length(&self, ticks: u32) -> Samples {
+        Samples(i64::from(ticks) * 48_000 / i64::from(self.media.codec.clock()))
+    }
+
     pub fn set_media(&mut self, media: LegMedia) {
         self.latch.reopen(media.remote);
+        if media.codec != self.media.codec {
+            self.sender.set_clock(media.codec.clock());
+            self.reception.set_clock(media.codec.clock());
+            // Its buffers are of another rate.
+            self.voice = Voice::new(media.codec);
+            self.wanted = Wanted::default();
+        }
+        if (media.codec, media.shape) != (self.media.codec, self.media.shape) {
+            self.line = Line::new(&media);
+        }
         self.media = media;
     }
 
@@ -266,6 +295,8 @@ impl Leg {
         let named = packet.header.payload_type;
         if named == self.media.payload_type && !payload.is_empty() && payload.len() <= MAX_PAYLOAD {
             Kind::Voice
+        } else if named == self.media.shape.noise && !payload.is_empty() {
+            Kind::Noise
         } else if self.media.dtmf == Some(named) && dtmf::is_event(payload) {
             Kind::Digit
         } else {

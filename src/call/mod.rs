@@ -11,25 +11,31 @@ pub mod fallback;
 mod given;
 pub mod keys;
 mod leg;
+mod line;
 pub mod mode;
 mod outbox;
 mod packets;
 pub mod permission;
 mod record;
+mod shape;
+mod sound;
 mod ticks;
+mod voice;
 
 pub use crate::media::volume::Volume;
 pub use engine::Call;
 pub use keys::Key;
+pub use shape::Shape;
+pub use sound::Sound;
 pub mod sdp;
 
 use crate::event::{Actor, Address, Event, Mode, Place, Role};
 use crate::id::{CallCode, ClipId, LegId};
 use crate::media::codec::Codec;
+use crate::media::pcm::Rate;
 use crate::time::MediaTime;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 /// Samples in a frame at 8 kHz: 20 ms.
 pub const FRAME: usize = crate::media::FRAME;
@@ -60,6 +66,8 @@ pub struct LegMedia {
     pub payload_type: u8,
     /// The payload type of telephone-event (RFC 4733), where offered.
     pub dtmf: Option<u8>,
+    /// How the peer wants its packets.
+    pub shape: Shape,
     /// Where the peer's SDP says it receives RTP.
     pub remote: SocketAddr,
     /// Where it says it receives RTCP: the port above, unless `a=rtcp` (RFC 3605) said otherwise.
@@ -109,9 +117,9 @@ pub enum Audience {
 /// Audio the coach is to play.
 #[derive(Clone, serde::Serialize, serde::Deserialize)]
 pub struct ClipSpec {
-    /// Mono, 8 kHz. The journal keeps its length alone: a replay plays as much silence.
+    /// At every rate a leg may have. The journal keeps its length alone: a replay plays as much silence.
     #[serde(rename = "samples", with = "given::length")]
-    pub pcm: Arc<[i16]>,
+    pub pcm: Sound,
     /// For whom.
     pub audience: Audience,
     /// Played over and over until cut (ringback).
@@ -281,11 +289,12 @@ pub enum Port {
 pub enum Output<'a> {
     /// Send a datagram from a leg's socket.
     Send { leg: LegId, port: Port, to: SocketAddr, bytes: &'a [u8] },
-    /// 20 ms of what a customer or agent said, gap-free on the media clock. `at` is the first sample's time;
-    /// `concealed` if it was made up for a lost packet.
-    Heard { leg: LegId, role: Role, at: MediaTime, pcm: &'a [i16; FRAME], concealed: bool },
-    /// 20 ms of recording: each channel is what that party said and what the coach said to them.
-    Record { at: MediaTime, customer: &'a [i16; FRAME], agent: &'a [i16; FRAME] },
+    /// 20 ms of what a customer or agent said, gap-free on the media clock, at the leg's rate but 16 kHz at most. `at`
+    /// is the first sample's time; `concealed` if it was made up for a lost packet.
+    Heard { leg: LegId, role: Role, at: MediaTime, rate: Rate, pcm: &'a [i16], concealed: bool },
+    /// 20 ms of recording: each channel is what that party said and what the coach said to them. All of a call's are at
+    /// one rate, that of its first answered leg.
+    Record { at: MediaTime, rate: Rate, customer: &'a [i16], agent: &'a [i16] },
     /// Something happened.
     Event(Event),
 }

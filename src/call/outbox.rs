@@ -1,8 +1,9 @@
 //! What a call wants done, in order, until it is taken. Packets and frames lie in arenas that are used again.
 
-use crate::call::{FRAME, Output, Port};
+use crate::call::{Output, Port};
 use crate::event::{Event, Role};
 use crate::id::LegId;
+use crate::media::pcm::Rate;
 use crate::time::MediaTime;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -10,13 +11,13 @@ use std::net::SocketAddr;
 /// Bytes of packets held at most. A tick of 16 legs that catches up 100 ms makes 17 kB; beyond the bound the driver
 /// has stopped draining, and what cannot be held is dropped, as a network would.
 const MAX_BYTES: usize = 128 * 1024;
-/// Frames held at most, dropped beyond: a second of catching up for 16 legs.
-const MAX_FRAMES: usize = 1024;
+/// Samples held at most, dropped beyond: a second of catching up for 16 legs at 8 kHz, a tenth of it at 48.
+const MAX_SAMPLES: usize = 1024 * 160;
 
 enum Waiting {
     Send { leg: LegId, port: Port, to: SocketAddr, from: usize, until: usize },
-    Heard { leg: LegId, role: Role, at: MediaTime, frame: usize, concealed: bool },
-    Record { at: MediaTime, customer: usize, agent: usize },
+    Heard { leg: LegId, role: Role, at: MediaTime, rate: Rate, frame: usize, concealed: bool },
+    Record { at: MediaTime, rate: Rate, customer: usize, agent: usize },
     Event(Event),
 }
 
@@ -25,7 +26,8 @@ enum Waiting {
 pub(crate) struct Outbox {
     waiting: VecDeque<Waiting>,
     bytes: Vec<u8>,
-    frames: Vec<[i16; FRAME]>,
+    /// Where a frame begins is its place.
+    samples: Vec<i16>,
 }
 
 impl Outbox {
@@ -33,7 +35,7 @@ impl Outbox {
     pub fn reuse(&mut self) {
         if self.waiting.is_empty() {
             self.bytes.clear();
-            self.frames.clear();
+            self.samples.clear();
         }
     }
 
@@ -52,15 +54,16 @@ impl Outbox {
         self.waiting.push_back(Waiting::Send { leg, port, to, from, until: self.bytes.len() });
     }
 
-    pub fn heard(&mut self, leg: LegId, role: Role, at: MediaTime, pcm: &[i16; FRAME], concealed: bool) {
+    /// `pcm` is a whole frame of `rate`.
+    pub fn heard(&mut self, leg: LegId, role: Role, at: MediaTime, (rate, pcm): (Rate, &[i16]), concealed: bool) {
         if let Some(frame) = self.keep(pcm) {
-            self.waiting.push_back(Waiting::Heard { leg, role, at, frame, concealed });
+            self.waiting.push_back(Waiting::Heard { leg, role, at, rate, frame, concealed });
         }
     }
 
-    pub fn record(&mut self, at: MediaTime, customer: &[i16; FRAME], agent: &[i16; FRAME]) {
+    pub fn record(&mut self, at: MediaTime, rate: Rate, customer: &[i16], agent: &[i16]) {
         if let (Some(customer), Some(agent)) = (self.keep(customer), self.keep(agent)) {
-            self.waiting.push_back(Waiting::Record { at, customer, agent });
+            self.waiting.push_back(Waiting::Record { at, rate, customer, agent });
         }
     }
 
@@ -69,21 +72,27 @@ impl Outbox {
             Waiting::Send { leg, port, to, from, until } => {
                 Output::Send { leg, port, to, bytes: self.bytes.get(from..until)? }
             }
-            Waiting::Heard { leg, role, at, frame, concealed } => {
-                Output::Heard { leg, role, at, pcm: self.frames.get(frame)?, concealed }
+            Waiting::Heard { leg, role, at, rate, frame, concealed } => {
+                Output::Heard { leg, role, at, rate, pcm: self.frame(frame, rate)?, concealed }
             }
-            Waiting::Record { at, customer, agent } => {
-                Output::Record { at, customer: self.frames.get(customer)?, agent: self.frames.get(agent)? }
+            Waiting::Record { at, rate, customer, agent } => {
+                let (customer, agent) = (self.frame(customer, rate)?, self.frame(agent, rate)?);
+                Output::Record { at, rate, customer, agent }
             }
             Waiting::Event(event) => Output::Event(event),
         })
     }
 
-    fn keep(&mut self, pcm: &[i16; FRAME]) -> Option<usize> {
-        if self.frames.len() >= MAX_FRAMES {
+    fn frame(&self, from: usize, rate: Rate) -> Option<&[i16]> {
+        self.samples.get(from..from + rate.frame())
+    }
+
+    fn keep(&mut self, pcm: &[i16]) -> Option<usize> {
+        let from = self.samples.len();
+        if from >= MAX_SAMPLES {
             return None;
         }
-        self.frames.push(*pcm);
-        Some(self.frames.len() - 1)
+        self.samples.extend_from_slice(pcm);
+        Some(from)
     }
 }

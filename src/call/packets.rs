@@ -3,9 +3,11 @@
 use crate::call::Port;
 use crate::call::engine::Call;
 use crate::call::leg::{Kind, Leg, Path};
+use crate::call::line;
 use crate::call::outbox::Outbox;
 use crate::event::{Mode, Role};
-use crate::media::codec::Codec;
+use crate::media::codec::g711::Law;
+use crate::media::dtmf;
 use crate::media::overlay::lay_over;
 use crate::media::rtp::Packet;
 use crate::media::sender::{Origin, Stamp};
@@ -39,21 +41,28 @@ impl Call {
         match kind {
             Kind::Voice => self.voice(at, &packet),
             Kind::Digit => self.digit(at, &packet),
+            Kind::Noise => {
+                self.legs[at].voice.take_noise(packet.payload);
+                self.swallow(at);
+            }
             Kind::Other => self.swallow(at),
         }
     }
 
     fn voice(&mut self, at: usize, packet: &Packet<'_>) {
-        self.keep(at, packet);
-        let source = self.legs[at].id();
         for to in 0..self.legs.len() {
             if follows(&self.legs[to], &self.legs[at]) {
                 self.begin_clips(to);
             }
+        }
+        self.keep(at, packet);
+        let (source, origin) = (self.legs[at].id(), self.legs[at].origin());
+        for to in 0..self.legs.len() {
             match self.legs[to].path {
                 Path::Relay(from) if from == source => self.relay(at, to, packet),
                 Path::Overlay(from) if from == source => self.overlay(at, to, packet),
-                Path::Relay(_) | Path::Overlay(_) | Path::Mix => {}
+                // Where the line comes back to this stream before anything else has left, no number is missing.
+                Path::Relay(_) | Path::Overlay(_) | Path::Mix => self.legs[to].sender.swallow(origin),
             }
         }
     }
@@ -62,52 +71,106 @@ impl Call {
     fn keep(&mut self, at: usize, packet: &Packet<'_>) {
         let now = self.now;
         let leg = &mut self.legs[at];
-        if !leg.listened {
-            return;
-        }
-        let count = leg.media.codec.decode_into(packet.payload, &mut self.decoded[..]);
         let mark = mark(leg.live_mode(now));
-        leg.jitter.push(now, packet.header.timestamp, &self.decoded[..count], mark);
+        leg.voice.take(now, packet, leg.listened.then_some(mark), &mut self.passing);
     }
 
     fn relay(&mut self, at: usize, to: usize, packet: &Packet<'_>) {
-        let Some(stamp) = self.follow(at, to, packet, packet.payload.len() as u32) else { return };
-        send(&mut self.outbox, &mut self.legs[to], stamp, |_, out| out.extend_from_slice(packet.payload));
+        let Some(stamp) = self.follow(at, to, packet) else { return };
+        send(&mut self.outbox, &mut self.legs[to], stamp, |out| out.extend_from_slice(packet.payload));
     }
 
     fn overlay(&mut self, at: usize, to: usize, packet: &Packet<'_>) {
-        let Some(stamp) = self.follow(at, to, packet, packet.payload.len() as u32) else { return };
+        match (self.legs[at].media.codec.law(), self.legs[to].media.codec.law()) {
+            (Some(from), Some(law)) => self.lay_over(at, to, packet, from, law),
+            (Some(_), None) | (None, Some(_)) | (None, None) => self.encode_anew(at, to, packet),
+        }
+    }
+
+    /// G.711 to G.711: byte by byte, so that what no clip touches stays as it is.
+    fn lay_over(&mut self, at: usize, to: usize, packet: &Packet<'_>, from: Law, law: Law) {
+        let Some(stamp) = self.follow(at, to, packet) else { return };
         // A late packet lies before what of the clip has left already: it passes without.
         let count = if stamp.late { 0 } else { self.speak(self.now, to, packet.payload.len()) };
-        let from = self.legs[at].media.codec;
         let clip = &self.spoken[..count];
-        send(&mut self.outbox, &mut self.legs[to], stamp, |codec, out| {
-            lay_over(packet.payload, from, codec, clip, out);
-        });
+        send(&mut self.outbox, &mut self.legs[to], stamp, |out| lay_over(packet.payload, from, law, clip, out));
+    }
+
+    /// Any codec to any: the packet's samples, with the clip added, in as few packets as the listener takes them.
+    fn encode_anew(&mut self, at: usize, to: usize, packet: &Packet<'_>) {
+        let (codec, rate, most) = (self.legs[to].media.codec, self.legs[to].rate(), self.legs[to].line.most());
+        let length = self.legs[at].voice.passing(rate, &mut self.passing).len();
+        let mut from = 0;
+        loop {
+            let piece = codec.piece(length - from, most);
+            if piece == 0 {
+                return;
+            }
+            let ticks = codec.ticks_of(piece);
+            let stamp = match from {
+                0 => self.follow_for(at, to, packet, ticks),
+                _ => Some(self.legs[to].sender.more(ticks)),
+            };
+            // An encoder goes forward only: what came late is lost to it.
+            let Some(stamp) = stamp.filter(|s| !s.late) else { return };
+            let count = self.speak(self.now, to, piece);
+            let under = self.passing.get(rate).get(from..from + piece).unwrap_or_default();
+            for (n, (sample, under)) in self.spoken.iter_mut().zip(under).enumerate() {
+                *sample = if n < count { sample.saturating_add(*under) } else { *under };
+            }
+            let leg = &mut self.legs[to];
+            let (id, target, named) = (leg.id(), leg.target(), leg.media.payload_type);
+            let (line, sender, pcm) = (&mut leg.line, &mut leg.sender, &self.spoken[..piece]);
+            self.outbox.send(id, Port::Rtp, target, |out| sender.count(line.write(stamp, named, pcm, out)));
+            from += piece;
+        }
     }
 
     /// Puts the next `length` samples of the clip that `to` hears into `spoken`; answers how many there are.
     pub(super) fn speak(&mut self, at: MediaTime, to: usize, length: usize) -> usize {
-        let party = self.legs[to].party;
+        let (party, rate) = (self.legs[to].party, self.legs[to].rate());
         let length = length.min(self.spoken.len());
-        let Some((clip, count)) = self.clips.read(party, &mut self.spoken[..length]) else { return 0 };
-        if !self.recording() {
-            return count;
-        }
-        for (track, role) in self.tracks.iter_mut().zip([Role::Customer, Role::Agent]) {
+        let Some((clip, read)) = self.clips.read(party, rate, &mut self.spoken[..length]) else { return 0 };
+        let recording = self.recording();
+        let (Some(tracks), Some(clip), true) = (&mut self.tracks, self.clips.get(clip), recording) else {
+            return read.count;
+        };
+        for (track, role) in tracks.iter_mut().zip([Role::Customer, Role::Agent]) {
             // Several of one side hear the same: the first of them is enough.
-            let audience = self.clips.get(clip).map_or(&[][..], |c| c.audience());
-            let first = audience.iter().find(|l| self.legs.iter().any(|o| o.id() == **l && o.party.role == role));
+            let first =
+                clip.audience().iter().find(|l| self.legs.iter().any(|o| o.id() == **l && o.party.role == role));
             if first == Some(&party.leg) {
-                track.said(at, &self.spoken[..count]);
+                let length = read.count * rate.clock_per_sample() as usize;
+                track.said(at, clip.told(self.record_rate, read.began, length));
             }
         }
-        count
+        read.count
     }
 
-    fn follow(&mut self, at: usize, to: usize, packet: &Packet<'_>, samples: u32) -> Option<Stamp> {
+    fn follow(&mut self, at: usize, to: usize, packet: &Packet<'_>) -> Option<Stamp> {
+        let (codec, line) = (self.legs[at].media.codec, self.legs[to].media.codec);
+        let ticks = u64::from(codec.ticks(packet.payload)) * u64::from(line.clock()) / u64::from(codec.clock());
+        self.follow_for(at, to, packet, ticks as u32)
+    }
+
+    /// `ticks`: how long what is sent plays, in the listener's timestamp units.
+    fn follow_for(&mut self, at: usize, to: usize, packet: &Packet<'_>, ticks: u32) -> Option<Stamp> {
+        self.flush(to);
         let origin = self.legs[at].origin();
-        self.legs[to].sender.follow(self.now, origin, &packet.header, samples)
+        self.legs[to].sender.follow(self.now, origin, &packet.header, ticks)
+    }
+
+    /// What was gathered for a leg leaves before anything else does.
+    pub(super) fn flush(&mut self, to: usize) {
+        let leg = &mut self.legs[to];
+        if leg.line.is_gathering() {
+            let (id, target, named) = (leg.id(), leg.target(), leg.media.payload_type);
+            let (outbox, mut written) = (&mut self.outbox, Written::default());
+            leg.line.flush(&mut leg.sender, |encoder, stamp, pcm| {
+                outbox.send(id, Port::Rtp, target, |out| written.add(line::write(encoder, stamp, named, pcm, out)));
+            });
+            written.tell(leg);
+        }
     }
 
     /// A digit passes between the parties of the conversation; a supervisor's is swallowed and steers, and nobody's is sound.
@@ -117,7 +180,7 @@ impl Call {
             let passes =
                 is_party(&self.legs[at]) && is_party(&self.legs[to]) && self.hears(&self.legs[to], &self.legs[at]);
             match self.legs[to].media.dtmf.filter(|_| passes && self.legs[to].can_be_sent_to()) {
-                Some(named) => self.pass_digit(origin, to, named, packet),
+                Some(named) => self.pass_digit(origin, (at, to), named, packet),
                 None => self.legs[to].sender.swallow(origin),
             }
         }
@@ -127,14 +190,19 @@ impl Call {
         }
     }
 
-    fn pass_digit(&mut self, origin: Origin, to: usize, named: u8, packet: &Packet<'_>) {
-        let now = self.now;
+    fn pass_digit(&mut self, origin: Origin, (at, to): (usize, usize), named: u8, packet: &Packet<'_>) {
+        let (now, clock) = (self.now, self.legs[at].media.shape.dtmf_clock);
+        self.flush(to);
         let leg = &mut self.legs[to];
         let Some(stamp) = leg.sender.digit(now, origin, &packet.header) else { return };
         leg.sender.count(packet.payload.len());
+        let theirs = leg.media.shape.dtmf_clock;
         self.outbox.send(leg.id(), Port::Rtp, leg.target(), |out| {
             out.extend_from_slice(&stamp.header(named).bytes());
-            out.extend_from_slice(packet.payload);
+            match clock == theirs {
+                true => out.extend_from_slice(packet.payload),
+                false => dtmf::scaled(packet.payload, clock, theirs, out),
+            }
         });
     }
 
@@ -144,17 +212,33 @@ impl Call {
     }
 }
 
-/// One packet to a leg, its payload written in the leg's codec.
-pub(super) fn send(outbox: &mut Outbox, leg: &mut Leg, stamp: Stamp, write: impl FnOnce(Codec, &mut Vec<u8>)) {
-    let media = leg.media;
-    let mut written = 0;
-    outbox.send(leg.id(), Port::Rtp, leg.target(), |out| {
-        out.extend_from_slice(&stamp.header(media.payload_type).bytes());
+/// Packets written, to be counted when the line is free again.
+#[derive(Default)]
+pub(super) struct Written {
+    packets: u64,
+    octets: usize,
+}
+
+impl Written {
+    pub fn add(&mut self, octets: usize) {
+        self.packets += 1;
+        self.octets += octets;
+    }
+    pub fn tell(self, leg: &mut Leg) {
+        leg.sender.count_many(self.packets, self.octets);
+    }
+}
+
+/// One packet to a leg.
+fn send(outbox: &mut Outbox, leg: &mut Leg, stamp: Stamp, write: impl FnOnce(&mut Vec<u8>)) {
+    let (id, target, named) = (leg.id(), leg.target(), leg.media.payload_type);
+    let sender = &mut leg.sender;
+    outbox.send(id, Port::Rtp, target, |out| {
+        out.extend_from_slice(&stamp.header(named).bytes());
         let from = out.len();
-        write(media.codec, out);
-        written = out.len() - from;
+        write(out);
+        sender.count(out.len() - from);
     });
-    leg.sender.count(written);
 }
 
 fn follows(listener: &Leg, source: &Leg) -> bool {

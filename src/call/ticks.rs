@@ -1,15 +1,17 @@
 //! What a call does every 20 ms: read what each leg said, hand it to ears and recording, feed the legs that are fed by
 //! the clock, and report.
 
-use crate::call::engine::Call;
+use crate::call::engine::{Call, ears_rate, hears};
 use crate::call::leg::{Leg, Path, is_somewhere};
+use crate::call::line;
 use crate::call::mode::{self, Source};
-use crate::call::packets::{mark, send};
-use crate::call::permission::Purpose;
-use crate::call::{CallState, FRAME, Port};
+use crate::call::packets::{Written, mark};
+use crate::call::permission::{Permits, Purpose, allowed};
+use crate::call::voice::silence;
+use crate::call::{CallState, Port};
 use crate::event::{Mode, Role, What};
 use crate::media::jitter::{DELAY, Ear, Made};
-use crate::media::mix::Sum;
+use crate::media::pcm::Rate;
 use crate::media::rtcp;
 use crate::time::{MediaTime, Samples};
 
@@ -18,7 +20,7 @@ const BURST: Samples = Samples::from_millis(100);
 /// A process that slept longer than this leaves a hole in what was heard.
 const MADE_UP: Samples = Samples::from_millis(1000);
 /// A line that is fed further ahead than this sits out a tick: half a frame.
-const AHEAD: i64 = FRAME as i64 / 2;
+const AHEAD: Samples = Samples::from_millis(10);
 
 impl Call {
     pub(super) fn catch_up(&mut self, now: MediaTime) {
@@ -52,7 +54,7 @@ impl Call {
     /// What was received and is not read yet reaches ears and recording before the call ends.
     pub(super) fn hear_out(&mut self) {
         let tapped = self.legs.iter().filter(|l| l.tapped);
-        let behind = tapped.map(|l| l.jitter.delay(Ear::Tap).0).fold(DELAY.0, i64::max);
+        let behind = tapped.map(|l| l.voice.jitter.delay(Ear::Tap).0).fold(DELAY.0, i64::max);
         for _ in 0..behind / Samples::FRAME.0 {
             let at = self.next_tick;
             self.next_tick = at + Samples::FRAME;
@@ -68,36 +70,32 @@ impl Call {
             return;
         }
         if self.transcribing() {
+            let permits = self.permits();
             for leg in self.legs.iter().filter(|l| is_side(l.party.role)) {
-                let (pcm, made) = self.voice_of(leg, Purpose::Transcribing);
-                self.outbox.heard(leg.id(), leg.party.role, at, pcm, made == Made::Concealed);
+                let rate = ears_rate(leg);
+                let (pcm, made) = voice_of(leg, rate, Purpose::Transcribing, permits);
+                self.outbox.heard(leg.id(), leg.party.role, at, (rate, pcm), made == Made::Concealed);
             }
         }
         // A call that nobody has answered has nothing to record.
         if self.recording() && self.state != CallState::Pending {
-            let [customer, agent] = [Role::Customer, Role::Agent].map(|role| self.side(role));
-            let [mut left, mut right] = [customer, agent];
-            self.tracks[0].collect(at, &mut left);
-            self.tracks[1].collect(at, &mut right);
-            self.outbox.record(at, &left.frame(), &right.frame());
+            self.record(at);
         }
     }
 
-    fn side(&self, role: Role) -> Sum {
-        let mut sum = Sum::default();
-        for leg in self.legs.iter().filter(|l| l.party.role == role) {
-            sum.add(self.voice_of(leg, Purpose::Recording).0);
+    fn record(&mut self, at: MediaTime) {
+        let (permits, rate, sum) = (self.permits(), self.record_rate, &mut self.sum);
+        let Some(tracks) = &mut self.tracks else { return };
+        for ((role, track), side) in [Role::Customer, Role::Agent].into_iter().zip(tracks).zip(&mut self.mixed) {
+            sum.begin(rate);
+            for leg in self.legs.iter().filter(|l| l.party.role == role) {
+                sum.add(voice_of(leg, rate, Purpose::Recording, permits).0);
+            }
+            track.collect(at, sum);
+            sum.frame(side);
         }
-        sum
-    }
-
-    /// What a leg said in the present tick: nothing where that may not be used.
-    fn voice_of<'a>(&self, leg: &'a Leg, purpose: Purpose) -> (&'a [i16; FRAME], Made) {
-        const SILENCE: [i16; FRAME] = [0; FRAME];
-        match leg.frame.pcm.as_array() {
-            Some(pcm) if leg.tapped && self.allows(leg.party, purpose) => (pcm, leg.frame.made),
-            _ => (&SILENCE, Made::Silent),
-        }
+        let [customer, agent] = &self.mixed;
+        self.outbox.record(at, rate, customer, agent);
     }
 
     /// A clip that cannot begin any more is not kept waiting for a turn that would let out what was meant otherwise.
@@ -120,27 +118,41 @@ impl Call {
 
     /// A leg without exactly one source is fed by the clock; so is one whose source is silent while a clip plays.
     fn feed(&mut self, at: MediaTime, to: usize) {
-        if !self.is_fed_by_the_clock(at, to) || self.legs[to].sender.ahead(at) > AHEAD {
+        let leg = &self.legs[to];
+        let ahead = AHEAD.at_rate(leg.media.codec.clock());
+        if !self.is_fed_by_the_clock(at, to) || !leg.line.is_gathering() && leg.sender.ahead(at) > ahead {
             return;
         }
         self.begin_clips(to);
         let leg = &self.legs[to];
         if leg.path != Path::Mix && !self.clips.playing_to(leg.party) {
-            return;
+            return self.flush(to);
         }
-        let mut sum = self.voices(to);
-        let count = self.speak(at, to, FRAME);
-        sum.add(&self.spoken[..count]);
-        if !self.legs[to].can_be_sent_to() {
-            return;
+        let rate = leg.rate();
+        self.add_voices(to);
+        let count = self.speak(at, to, rate.frame());
+        self.sum.add(&self.spoken[..count]);
+        match self.legs[to].can_be_sent_to() {
+            true => self.say(at, to),
+            false => self.legs[to].line.drop_gathered(),
         }
+    }
+
+    /// Sends the sum to a leg, or gathers it for a longer packet; a clip's last samples do not wait.
+    fn say(&mut self, at: MediaTime, to: usize) {
+        let Call { outbox, sum, mixed: [pcm, _], .. } = self;
+        sum.frame(pcm);
         let leg = &mut self.legs[to];
-        let mut heard = sum.frame();
-        leg.fader.fade(leg.volume, &mut heard);
-        let stamp = leg.sender.next(at, FRAME as u32);
-        send(&mut self.outbox, leg, stamp, |codec, out| {
-            out.extend(heard.iter().map(|s| codec.encode(*s)));
+        leg.fader.fade(leg.volume, pcm);
+        let (id, target, named) = (leg.id(), leg.target(), leg.media.payload_type);
+        let mut written = Written::default();
+        leg.line.say(at, pcm, &mut leg.sender, |encoder, stamp, pcm| {
+            outbox.send(id, Port::Rtp, target, |out| written.add(line::write(encoder, stamp, named, pcm, out)));
         });
+        written.tell(leg);
+        if self.clips.any_begun() && !self.clips.playing_to(self.legs[to].party) {
+            self.flush(to);
+        }
     }
 
     fn is_fed_by_the_clock(&self, at: MediaTime, to: usize) -> bool {
@@ -153,16 +165,18 @@ impl Call {
         }
     }
 
-    /// What the others say to a leg that is mixed for.
-    fn voices(&self, to: usize) -> Sum {
-        let mut sum = Sum::default();
-        let listener = &self.legs[to];
+    /// Begins the sum with what the others say to a leg that is mixed for.
+    fn add_voices(&mut self, to: usize) {
+        let permits = self.permits();
+        let Call { legs, sum, now, .. } = self;
+        let listener = &legs[to];
+        let rate = listener.rate();
+        sum.begin(rate);
         if listener.path == Path::Mix {
-            for source in self.legs.iter().filter(|s| self.hears(listener, s) && was_for(listener, s)) {
-                sum.add(&source.voice.pcm);
+            for source in legs.iter().filter(|s| hears(*now, permits, listener, s) && was_for(listener, s)) {
+                sum.add(source.voice.at(Ear::Mix, rate).0);
             }
         }
-        sum
     }
 
     fn report(&mut self) {
@@ -189,7 +203,7 @@ impl Call {
 fn was_for(listener: &Leg, source: &Leg) -> bool {
     [Mode::Spy, Mode::Whisper, Mode::Barge]
         .into_iter()
-        .filter(|m| source.voice.marks & mark(*m) != 0)
+        .filter(|m| source.voice.at(Ear::Mix, listener.rate()).1 & mark(*m) != 0)
         .all(|mode| mode::gain(listener.party, Source::Leg { party: source.party, mode }).is_heard())
 }
 
@@ -198,6 +212,15 @@ fn is_side(role: Role) -> bool {
     match role {
         Role::Customer | Role::Agent => true,
         Role::Supervisor | Role::Bridge | Role::Earpiece => false,
+    }
+}
+
+/// What a leg said in the present tick: nothing where that may not be used.
+fn voice_of(leg: &Leg, rate: Rate, purpose: Purpose, permits: Permits) -> (&[i16], Made) {
+    if leg.tapped && allowed(leg.party, purpose, permits) {
+        (leg.voice.at(Ear::Tap, rate).0, leg.voice.made(Ear::Tap))
+    } else {
+        (silence(rate), Made::Silent)
     }
 }
 
@@ -212,8 +235,15 @@ mod tests {
 
     fn join(call: &mut Call, role: Role, mode: Mode, port: u16) -> LegId {
         let remote = ([127, 0, 0, 1], port).into();
-        let media =
-            LegMedia { codec: Codec::Pcmu, payload_type: 0, dtmf: None, remote, remote_rtcp: remote, send: true };
+        let media = LegMedia {
+            codec: Codec::Pcmu,
+            payload_type: 0,
+            dtmf: None,
+            shape: Default::default(),
+            remote,
+            remote_rtcp: remote,
+            send: true,
+        };
         let spec = LegSpec { role, place: Place::InConversation, mode, address: "x".into(), media };
         match call.command(MediaTime::ZERO, Command::AddLeg(spec)) {
             Ok(Ack::Leg(leg)) => leg,
@@ -237,7 +267,7 @@ mod tests {
         let supervisor = join(&mut call, Role::Supervisor, Mode::Barge, 4006);
         let heard = |marks: u8, call: &mut Call| {
             let at = call.place_of(supervisor).unwrap();
-            call.legs[at].voice.marks = marks;
+            call.legs[at].voice.mark_mix(marks);
             legs.map(|l| was_for(&call.legs[call.place_of(l).unwrap()], &call.legs[at]))
         };
         let [spy, whisper, barge] = [Mode::Spy, Mode::Whisper, Mode::Barge].map(mark);
@@ -257,7 +287,7 @@ mod tests {
         let supervisor = join(&mut call, Role::Supervisor, Mode::Whisper, 4004);
         let header = Header { marker: false, payload_type: 0, sequence: 1, timestamp: 0, ssrc: 9 };
         let mut bytes = header.bytes().to_vec();
-        bytes.extend_from_slice(&[0x80; FRAME]);
+        bytes.extend_from_slice(&[0x80; 160]);
         call.packet(MediaTime::ZERO, supervisor, Port::Rtp, ([127, 0, 0, 1], 4004).into(), &bytes);
         let at = call.place_of(supervisor).unwrap();
         assert!(call.legs[at].listened, "the agent hears the customer and the supervisor: a mix");
@@ -277,8 +307,8 @@ mod tests {
         let mut marks = 0;
         for ms in (0..=120).step_by(20) {
             let leg = &mut call.legs[at];
-            leg.jitter.pull(Ear::Mix, MediaTime::from_millis(ms), &mut leg.voice);
-            marks |= leg.voice.marks;
+            leg.voice.pull(Ear::Mix, MediaTime::from_millis(ms));
+            marks |= leg.voice.at(Ear::Mix, Rate::Narrow).1;
         }
         assert_eq!(marks, mark(Mode::Whisper));
     }

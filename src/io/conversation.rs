@@ -13,12 +13,12 @@ mod worker;
 
 pub use engines::{Engines, Surroundings};
 
-use crate::call::FRAME;
 use crate::coach::playbook::SLOT;
 use crate::config::{self, Playbooks};
 use crate::event::{Event, Role, Words};
 use crate::id::{CallId, ClipId, LegId, PromptId};
 use crate::io::metrics::Metrics;
+use crate::media::pcm::Rate;
 use crate::speech::Recognised;
 use crate::time::MediaTime;
 use crossbeam_channel::Sender;
@@ -80,12 +80,15 @@ impl Live {
     }
 }
 
+/// Samples of a frame at the highest rate ears want.
+const WIDEST: usize = Rate::Wide.frame();
+
 /// What a worker is told.
 #[allow(clippy::large_enum_variant, reason = "frames are nearly all there is, and no media thread allocates for one")]
 enum Message {
     Open { call: CallId, playbook: Arc<str> },
     Playbook { call: CallId, playbook: Arc<str> },
-    Heard { call: CallId, leg: LegId, role: Role, at: MediaTime, pcm: [i16; FRAME] },
+    Heard { call: CallId, leg: LegId, role: Role, at: MediaTime, rate: Rate, pcm: [i16; WIDEST] },
     Event { call: CallId, event: Box<Event> },
     Close { call: CallId },
     Recognised { call: CallId, recognised: Recognised },
@@ -143,11 +146,13 @@ impl Conversations {
         self.tell(call, Message::Playbook { call, playbook });
     }
 
-    /// What the ears heard. A full queue drops the frame, which is counted and heard as silence.
-    pub fn heard(&self, call: CallId, leg: LegId, role: Role, at: MediaTime, pcm: &[i16; FRAME]) {
+    /// What the ears heard: 20 ms at 8 or 16 kHz. A full queue drops the frame, which is counted and heard as silence.
+    pub fn heard(&self, call: CallId, leg: LegId, role: Role, at: MediaTime, rate: Rate, pcm: &[i16]) {
         let queue = self.queue(call);
-        let kept =
-            queue.len() < QUEUE - RESERVE && queue.try_send(Message::Heard { call, leg, role, at, pcm: *pcm }).is_ok();
+        let mut held = [0; WIDEST];
+        held.iter_mut().zip(pcm).for_each(|(to, from)| *to = *from);
+        let kept = queue.len() < QUEUE - RESERVE
+            && queue.try_send(Message::Heard { call, leg, role, at, rate, pcm: held }).is_ok();
         if !kept {
             self.shared.metrics.ears.heard_frames_dropped.inc();
         }

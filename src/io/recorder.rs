@@ -13,7 +13,8 @@ use crate::id::{CallId, Tenant};
 use crate::io::clock;
 use crate::io::journal::Journal;
 use crate::io::metrics::Metrics;
-use crate::time::MediaTime;
+use crate::media::pcm::Rate;
+use crate::time::{MediaTime, Samples};
 use file::{Recording, WriteError};
 use std::collections::HashMap;
 use std::io;
@@ -23,7 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Frames that wait for the disk: 11 MB, a third of a second of a thousand calls. When full, a frame is dropped,
+/// Frames of 8 kHz, or pieces as long, that wait for the disk: 11 MB, a third of a second of a thousand calls. When full, a frame is dropped,
 /// counted, and silence in its recording.
 const QUEUE: usize = 16_384;
 
@@ -43,7 +44,7 @@ pub struct Recorder {
 /// What goes through the queue, in order. Nearly all are frames, and a box would have the media thread allocate.
 #[allow(clippy::large_enum_variant)]
 enum Input {
-    Frame { call: CallId, at: MediaTime, customer: [i16; FRAME], agent: [i16; FRAME] },
+    Piece { call: CallId, at: MediaTime, rate: Rate, customer: [i16; FRAME], agent: [i16; FRAME] },
     Finish { call: CallId },
     Close,
 }
@@ -91,11 +92,15 @@ impl Recorder {
         (recorder, Writer { store, tenant, journal, metrics, left_over, recordings }, inputs)
     }
 
-    /// 20 ms of both channels. Never blocks: a full queue drops the frame, which is counted and becomes silence.
-    /// The first frame of a call opens its file.
-    pub fn frame(&self, call: CallId, at: MediaTime, customer: &[i16; FRAME], agent: &[i16; FRAME]) {
-        if self.queue.try_send(Input::Frame { call, at, customer: *customer, agent: *agent }).is_err() {
-            self.metrics.ears.record_frames_dropped.inc();
+    /// 20 ms of both channels at a rate, cut into pieces as long as a frame at 8 kHz. Never blocks: a full queue drops a
+    /// piece, which is counted and becomes silence. The first frame of a call opens its file, at its rate.
+    pub fn frame(&self, call: CallId, at: MediaTime, rate: Rate, customer: &[i16], agent: &[i16]) {
+        let pieces = customer.as_chunks().0.iter().zip(agent.as_chunks().0);
+        for (n, (customer, agent)) in pieces.enumerate() {
+            let at = at + Samples((n * FRAME) as i64 * rate.clock_per_sample());
+            if self.queue.try_send(Input::Piece { call, at, rate, customer: *customer, agent: *agent }).is_err() {
+                self.metrics.ears.record_frames_dropped.inc();
+            }
         }
     }
 
@@ -153,16 +158,16 @@ impl Writer {
     /// False when it was the last.
     fn take(&mut self, input: Input) -> bool {
         match input {
-            Input::Frame { call, at, customer, agent } => self.frame(call, at, &customer, &agent),
+            Input::Piece { call, at, rate, customer, agent } => self.frame(call, (at, rate), &customer, &agent),
             Input::Finish { call } => self.finish(call, "the call ended"),
             Input::Close => return false,
         }
         true
     }
 
-    fn frame(&mut self, call: CallId, at: MediaTime, customer: &[i16; FRAME], agent: &[i16; FRAME]) {
+    fn frame(&mut self, call: CallId, (at, rate): (MediaTime, Rate), customer: &[i16; FRAME], agent: &[i16; FRAME]) {
         let state = self.recordings.entry(call).or_insert_with(|| {
-            match Recording::create(&path(&self.store, &self.tenant, call)) {
+            match Recording::create(&path(&self.store, &self.tenant, call), rate) {
                 Ok(recording) => {
                     self.journal.record(call, Event { at, leg: None, what: What::RecordingStarted {} });
                     self.metrics.recordings.live.inc();
@@ -273,7 +278,7 @@ mod tests {
         let (recorder, writer, inputs) = Recorder::assemble(&store, Tenant::default(), journal, metrics.clone());
         let call = CallId::new(1_790_000_000_000, 1, 1, 7);
         for n in 0..=QUEUE as i64 {
-            recorder.frame(call, MediaTime::from_millis(n * 20), &[1; FRAME], &[2; FRAME]);
+            recorder.frame(call, MediaTime::from_millis(n * 20), Rate::Narrow, &[1; FRAME], &[2; FRAME]);
         }
         recorder.finish(call);
         assert_eq!(metrics.ears.record_frames_dropped.get(), 1);

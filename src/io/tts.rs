@@ -1,8 +1,9 @@
 //! Text to speech: `espeak-ng` as a child process, one a phrase. Text goes in over its standard input, a WAV file comes
-//! out of its standard output and becomes mono 8 kHz at the loudness of a telephone voice. A phrase rendered before is
+//! out of its standard output and becomes mono sound at the loudness of a telephone voice. A phrase rendered before is
 //! not rendered again.
 
-use crate::media::resample::to_8k;
+use crate::call::Sound;
+use crate::media::resample::convert;
 use std::collections::VecDeque;
 use std::io::Cursor;
 use std::path::PathBuf;
@@ -26,8 +27,8 @@ const AT_ONCE: usize = 4;
 /// Bytes taken from the synthesiser: the longest text gives 2 MB, slow voices twice that.
 const OUTPUT_LIMIT: u64 = 16 * 1024 * 1024;
 
-/// Samples the cache holds (8 MB). When it is full the phrases used longest ago make room.
-const CACHE: usize = 4 * 1024 * 1024;
+/// Samples the cache holds (16 MB, two minutes at all rates). When it is full the phrases used longest ago make room.
+const CACHE: usize = 8 * 1024 * 1024;
 
 /// Loudness of the spoken parts, RMS, of full scale: −20 dBFS, where telephone voices lie.
 const LOUDNESS: f64 = 0.1;
@@ -74,8 +75,8 @@ impl Synthesiser {
         })
     }
 
-    /// The text as mono 8 kHz, silence at both ends trimmed. `voice` is one of espeak-ng's, none the configured one.
-    pub async fn speak(&self, text: &str, voice: Option<&str>) -> Result<Arc<[i16]>, SynthesisError> {
+    /// The text as mono sound, silence at both ends trimmed. `voice` is one of espeak-ng's, none the configured one.
+    pub async fn speak(&self, text: &str, voice: Option<&str>) -> Result<Sound, SynthesisError> {
         let length = text.trim().chars().count();
         let text = sayable(text);
         if text.is_empty() || length > LONGEST {
@@ -87,7 +88,8 @@ impl Synthesiser {
         }
         let rendered = timeout(self.patience, self.render(&text, voice)).await;
         let wav = rendered.map_err(|_| SynthesisError::Failed(format!("no speech within {:?}", self.patience)))??;
-        let pcm = telephone(&wav)?;
+        let rendered = tokio::task::spawn_blocking(move || telephone(&wav)).await;
+        let pcm = rendered.map_err(|e| SynthesisError::Failed(e.to_string()))??;
         self.cached().keep(voice, text, pcm.clone());
         Ok(pcm)
     }
@@ -141,11 +143,11 @@ struct Cache {
 struct Phrase {
     voice: String,
     text: String,
-    pcm: Arc<[i16]>,
+    pcm: Sound,
 }
 
 impl Cache {
-    fn find(&mut self, voice: &str, text: &str) -> Option<Arc<[i16]>> {
+    fn find(&mut self, voice: &str, text: &str) -> Option<Sound> {
         let place = self.phrases.iter().position(|p| p.text == text && p.voice == voice)?;
         let phrase = self.phrases.remove(place)?;
         let pcm = phrase.pcm.clone();
@@ -153,15 +155,15 @@ impl Cache {
         Some(pcm)
     }
 
-    fn keep(&mut self, voice: &str, text: String, pcm: Arc<[i16]>) {
+    fn keep(&mut self, voice: &str, text: String, pcm: Sound) {
         if self.find(voice, &text).is_some() {
             return;
         }
-        self.samples += pcm.len();
+        self.samples += pcm.samples();
         self.phrases.push_back(Phrase { voice: voice.into(), text, pcm });
         while self.samples > CACHE {
             let Some(oldest) = self.phrases.pop_front() else { break };
-            self.samples -= oldest.pcm.len();
+            self.samples -= oldest.pcm.samples();
         }
     }
 }
@@ -183,8 +185,8 @@ fn sayable(text: &str) -> String {
     text.chars().map(plain).collect::<String>().trim().to_string()
 }
 
-/// A WAV file as mono 8 kHz, trimmed, at telephone loudness.
-fn telephone(wav: &[u8]) -> Result<Arc<[i16]>, SynthesisError> {
+/// A WAV file as mono sound, trimmed, at telephone loudness.
+fn telephone(wav: &[u8]) -> Result<Sound, SynthesisError> {
     let failed = |e: String| SynthesisError::Failed(format!("its sound could not be read: {e}"));
     let mut reader = hound::WavReader::new(Cursor::new(wav)).map_err(|e| failed(e.to_string()))?;
     let spec = reader.spec();
@@ -192,21 +194,24 @@ fn telephone(wav: &[u8]) -> Result<Arc<[i16]>, SynthesisError> {
         return Err(failed(format!("{} channels of {} bits", spec.channels, spec.bits_per_sample)));
     }
     // The header was written before the length was known: the samples end where the file does.
-    let pcm: Vec<i16> = reader.samples().map_while(Result::ok).collect();
-    let mut pcm = to_8k(&pcm, spec.sample_rate).map_err(|e| failed(e.to_string()))?;
-    level(&mut pcm);
-    let pcm = trimmed(&pcm);
+    let mut pcm: Vec<i16> = reader.samples().map_while(Result::ok).collect();
+    let narrow = convert(&pcm, spec.sample_rate, 8_000).map_err(|e| failed(e.to_string()))?;
+    amplify(&mut pcm, gain(&narrow));
+    let pcm = trimmed(&pcm, spec.sample_rate);
     if pcm.is_empty() {
         return Err(SynthesisError::Failed("there is nothing in this text to be spoken".into()));
     }
-    Ok(pcm.into())
+    Sound::new(pcm, spec.sample_rate).map_err(|e| failed(e.to_string()))
 }
 
-/// Brings the spoken parts to [`LOUDNESS`], and everything below [`PEAK`].
-fn level(pcm: &mut [i16]) {
-    let Some(loudness) = active_loudness(pcm) else { return };
-    let peak = pcm.iter().map(|s| f64::from(*s).abs()).fold(0.0, f64::max) / 32_768.0;
-    let gain = (LOUDNESS / loudness).min(PEAK / peak);
+/// What brings the spoken parts to [`LOUDNESS`], and everything below [`PEAK`]: as a telephone at 8 kHz has it.
+fn gain(narrow: &[i16]) -> f64 {
+    let Some(loudness) = active_loudness(narrow) else { return 1.0 };
+    let peak = narrow.iter().map(|s| f64::from(*s).abs()).fold(0.0, f64::max) / 32_768.0;
+    (LOUDNESS / loudness).min(PEAK / peak)
+}
+
+fn amplify(pcm: &mut [i16], gain: f64) {
     for sample in pcm {
         *sample = (f64::from(*sample) * gain).round() as i16;
     }
@@ -223,16 +228,18 @@ fn active_loudness(pcm: &[i16]) -> Option<f64> {
 }
 
 /// Without the silence (below −46 dBFS) at both ends, but for 10 ms, so that no sound begins at its loudest.
-fn trimmed(pcm: &[i16]) -> &[i16] {
+fn trimmed(pcm: &[i16], rate: u32) -> &[i16] {
+    let margin = rate as usize / 100;
     let audible = |s: &i16| s.unsigned_abs() > 164;
     let Some(first) = pcm.iter().position(audible) else { return &[] };
     let last = pcm.iter().rposition(audible).unwrap_or(first);
-    &pcm[first.saturating_sub(80)..pcm.len().min(last + 81)]
+    &pcm[first.saturating_sub(margin)..pcm.len().min(last + margin + 1)]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::pcm::Rate;
     use std::path::Path;
 
     fn synthesiser() -> Synthesiser {
@@ -247,12 +254,13 @@ mod tests {
     async fn a_phrase_is_as_loud_as_a_telephone_voice_and_begins_at_once() {
         for voice in ["en-us", "en-gb+f3", "en-us+whisper"] {
             let pcm = synthesiser().speak("Mention the annual plan.", Some(voice)).await.unwrap();
-            let peak = pcm.iter().map(|s| s.unsigned_abs()).max().unwrap();
-            let loudness = 20.0 * active_loudness(&pcm).unwrap().log10();
+            let narrow = pcm.at(Rate::Narrow);
+            let peak = narrow.iter().map(|s| s.unsigned_abs()).max().unwrap();
+            let loudness = 20.0 * active_loudness(narrow).unwrap().log10();
             assert!(peak < 29_200, "{voice}: peak {peak}");
             assert!((-21.5..-18.5).contains(&loudness) || peak > 28_000, "{voice}: {loudness:.1} dBFS");
             assert!((900..2_500).contains(&(pcm.len() / 8)), "{voice}: {} ms", pcm.len() / 8);
-            for end in [&pcm[..240], &pcm[pcm.len() - 240..]] {
+            for end in [&narrow[..240], &narrow[narrow.len() - 240..]] {
                 assert!(end.iter().any(|s| s.unsigned_abs() > 164), "{voice}: silence at an end");
             }
         }
@@ -292,7 +300,8 @@ mod tests {
     async fn a_phrase_is_rendered_once_and_voices_are_told_apart() {
         let synthesiser = synthesiser();
         let first = synthesiser.speak("Hello.", None).await.unwrap();
-        assert!(Arc::ptr_eq(&first, &synthesiser.speak("Hello.", Some("en-us")).await.unwrap()));
+        let again = synthesiser.speak("Hello.", Some("en-us")).await.unwrap();
+        assert_eq!(first.at(Rate::Full).as_ptr(), again.at(Rate::Full).as_ptr());
         assert_ne!(first, synthesiser.speak("Hello.", Some("en-gb")).await.unwrap());
     }
 
@@ -300,7 +309,8 @@ mod tests {
     fn the_cache_is_bounded_and_keeps_what_is_used() {
         let mut cache = Cache::default();
         for n in 0..6 {
-            cache.keep("v", n.to_string(), vec![0; CACHE / 4].into());
+            let quarter = [1, 2, 6].map(|ratio| vec![0; CACHE / 36 * ratio].into());
+            cache.keep("v", n.to_string(), Sound::rendered(quarter).unwrap());
             assert!(n == 0 || cache.find("v", "0").is_some());
         }
         assert!(cache.samples <= CACHE && cache.phrases.len() == 4);

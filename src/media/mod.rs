@@ -1,5 +1,5 @@
 //! Packets and samples: RTP, RTCP, codecs, jitter, and the headers of what leaves.
-//! Knows nothing of calls, roles or modes. Mono throughout; jitter, concealment and reports at any rate, the rest at 8 kHz.
+//! Knows nothing of calls, roles or modes. Everything here is mono, at one of three rates ([`pcm::Rate`]).
 
 pub mod arrivals;
 pub mod codec;
@@ -8,6 +8,7 @@ pub mod jitter;
 pub mod latch;
 pub mod line;
 pub mod mix;
+pub mod noise;
 pub mod overlay;
 pub mod pcm;
 pub mod plc;
@@ -19,14 +20,12 @@ pub mod rtp;
 pub mod seed;
 pub mod sender;
 pub mod shift;
+pub mod translate;
 pub mod volume;
 pub mod xr;
 
 /// Samples in a frame at 8 kHz: 20 ms.
 pub const FRAME: usize = 160;
 
-/// Samples of the 48 kHz media clock in one sample at 8 kHz.
-pub const CLOCK_PER_SAMPLE: i64 = 6;
-
-/// The largest payload taken in: 180 ms of G.711, what fits an Ethernet frame beside its headers.
+/// The largest payload taken in: 180 ms of G.711, 45 ms of L16, what fits an Ethernet frame beside its headers.
 pub const MAX_PAYLOAD: usize = 1440;

@@ -23,6 +23,9 @@ impl Rate {
             Rate::Full => 48_000,
         }
     }
+    /// All three, the lowest first.
+    pub const ALL: [Rate; 3] = [Rate::Narrow, Rate::Wide, Rate::Full];
+
     /// Samples of a 20 ms frame.
     pub const fn frame(self) -> usize {
         self.hz() as usize / 50
@@ -44,6 +47,11 @@ impl Pcm {
     /// 20 ms of digital silence.
     pub const fn silence(rate: Rate) -> Self {
         Pcm { rate, samples: [0; Rate::Full.frame()] }
+    }
+    /// Silence at `rate` from now on.
+    pub fn become_silence(&mut self, rate: Rate) {
+        self.rate = rate;
+        self.fill(0);
     }
     /// Its rate.
     pub fn rate(&self) -> Rate {

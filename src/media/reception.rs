@@ -81,6 +81,14 @@ impl Reception {
         Reception { clock_hz: clock_hz.max(1), stream: None, generation: 0, received: 0, lost_before: 0 }
     }
 
+    /// Another codec from now on.
+    pub fn set_clock(&mut self, clock_hz: u32) {
+        if let Some(stream) = self.stream.as_mut().filter(|_| self.clock_hz != clock_hz) {
+            stream.transit = None;
+        }
+        self.clock_hz = clock_hz.max(1);
+    }
+
     /// A packet came that the latch let through.
     pub fn take(&mut self, now: MediaTime, header: &Header) -> Arrival {
         let arrival = match &mut self.stream {

@@ -1,17 +1,20 @@
 //! The header of everything that leaves for one leg: one SSRC, one sequence, one clock, whatever feeds it.
 //!
 //! While a leg follows a stream (relay, overlay), what leaves is what came plus an offset, so that loss and reordering
-//! stay visible to the far end. When the feed changes, the sequence goes on at the last number + 1 and the timestamp
-//! where the clock is. Knows nothing of payloads.
+//! stay visible to the far end. Where the stream counts time in other units than the leg, its timestamps are scaled from
+//! the point where the leg began to follow. When the feed changes, the sequence goes on at the last number + 1 and the
+//! timestamp where the clock is. All lengths are in units of the leg's own clock. Knows nothing of payloads.
 
 use crate::id::LegId;
-use crate::media::CLOCK_PER_SAMPLE;
 use crate::media::rtp::Header;
 use crate::media::seed::Seed;
-use crate::time::MediaTime;
+use crate::time::{MediaTime, Samples};
 
 /// How far the rebase point may lie behind before it is moved along: half of what a 16-bit comparison can tell apart.
 const FLOOR_REACH: i16 = 0x4000;
+
+/// By how much the point is moved from which timestamps are scaled: a multiple of every ratio of two clocks.
+const STRIDE: u32 = 6 << 26;
 
 /// A stream that a leg can follow. A leg's stream has another generation after every restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +23,8 @@ pub struct Origin {
     pub leg: LegId,
     /// Which of that leg's streams.
     pub generation: u32,
+    /// Its timestamp units a second.
+    pub clock: u32,
 }
 
 /// What the header of an outgoing packet says.
@@ -63,7 +68,9 @@ struct Last {
 struct Bound {
     origin: Origin,
     sequence: u16,
-    timestamp: u32,
+    /// A timestamp of theirs, and what it is on this line.
+    theirs: u32,
+    ours: u32,
     /// Packets before this one are older than the rebase point: their numbers are used.
     floor: u16,
     /// A packet was swallowed: the next number is not its own plus the offset.
@@ -81,6 +88,8 @@ struct Digit {
 /// One leg's outgoing line.
 #[derive(Clone, Debug)]
 pub struct Sender {
+    /// Timestamp units a second.
+    clock: u32,
     ssrc: u32,
     next: u16,
     first_timestamp: u32,
@@ -93,8 +102,9 @@ pub struct Sender {
 
 impl Sender {
     /// SSRC, first sequence number and first timestamp come from the seed (RFC 3550 §5.1).
-    pub fn new(seed: &mut Seed) -> Self {
+    pub fn new(seed: &mut Seed, clock: u32) -> Self {
         Sender {
+            clock,
             ssrc: seed.bits() as u32,
             next: seed.bits() as u16,
             first_timestamp: seed.bits() as u32,
@@ -104,6 +114,21 @@ impl Sender {
             packets: 0,
             octets: 0,
         }
+    }
+
+    /// Another codec from now on: the line goes on in other units.
+    pub fn set_clock(&mut self, clock: u32) {
+        if self.clock != clock {
+            self.clock = clock;
+            self.bound = None;
+            self.digit = None;
+        }
+    }
+    fn length(&self, units: u32) -> Samples {
+        Samples(i64::from(units) * 48_000 / i64::from(self.clock.max(1)))
+    }
+    fn units(&self, length: Samples) -> i64 {
+        length.at_rate(self.clock)
     }
 
     /// Our SSRC on this leg.
@@ -120,20 +145,24 @@ impl Sender {
     }
     /// A packet with this much payload has left.
     pub fn count(&mut self, payload: usize) {
-        self.packets += 1;
+        self.count_many(1, payload);
+    }
+    /// So many packets have left, with so much payload together.
+    pub fn count_many(&mut self, packets: u64, payload: usize) {
+        self.packets += packets;
         self.octets += payload as u64;
     }
 
     /// The timestamp of the first sample that can still leave at `now`: beyond everything sent, and on the clock.
     pub fn timestamp_at(&self, now: MediaTime) -> u32 {
         let Some(last) = self.last else { return self.first_timestamp };
-        let elapsed = ((now - last.at).0.max(0) / CLOCK_PER_SAMPLE) as u32;
+        let elapsed = self.units(now - last.at).max(0) as u32;
         last.timestamp.wrapping_add(elapsed.max(last.samples))
     }
 
-    /// How far the line is fed beyond `now`, in samples: positive while the last packet still plays.
+    /// How far the line is fed beyond `now`, in timestamp units: positive while the last packet still plays.
     pub fn ahead(&self, now: MediaTime) -> i64 {
-        self.last.map_or(i64::MIN, |l| i64::from(l.samples) - (now - l.at).0 / CLOCK_PER_SAMPLE)
+        self.last.map_or(i64::MIN, |l| i64::from(l.samples) - self.units(now - l.at))
     }
 
     /// The stamp of a packet of `samples` that follows one that came. `None`: it is older than the rebase point.
@@ -141,7 +170,7 @@ impl Sender {
         let rebased = self.bound.is_none_or(|b| b.origin != origin);
         let bound = self.bind(now, origin, came)?;
         let sequence = came.sequence.wrapping_add(bound.sequence);
-        let timestamp = came.timestamp.wrapping_add(bound.timestamp);
+        let timestamp = bound.timestamp(came.timestamp, self.clock);
         let late = (sequence.wrapping_sub(self.next) as i16) < 0;
         if !late {
             self.next = sequence.wrapping_add(1);
@@ -149,6 +178,23 @@ impl Sender {
         }
         let marker = (came.marker || rebased) && !late;
         Some(Stamp { ssrc: self.ssrc, sequence, timestamp, marker, late })
+    }
+
+    /// The stamp of another packet made of what came in the one that was followed last.
+    pub fn more(&mut self, samples: u32) -> Stamp {
+        let (at, timestamp) = match self.last {
+            Some(last) => (last.at + self.length(last.samples), last.timestamp.wrapping_add(last.samples)),
+            None => (MediaTime::ZERO, self.first_timestamp),
+        };
+        let sequence = self.next;
+        self.next = sequence.wrapping_add(1);
+        self.last = Some(Last { timestamp, samples, at });
+        if let Some(bound) = &mut self.bound {
+            // What came next has a number one higher, and nothing that came before fits in any more.
+            bound.sequence = bound.sequence.wrapping_add(1);
+            bound.floor = sequence.wrapping_sub(bound.sequence).wrapping_add(1);
+        }
+        Stamp { ssrc: self.ssrc, sequence, timestamp, marker: false, late: false }
     }
 
     /// A packet of the followed stream does not leave, and is not to look lost.
@@ -178,7 +224,7 @@ impl Sender {
         let known = self.digit.filter(|d| d.origin == origin && d.theirs == came.timestamp);
         let timestamp = match (known, bound) {
             (Some(digit), _) => digit.ours,
-            (None, Some(bound)) => came.timestamp.wrapping_add(bound.timestamp),
+            (None, Some(bound)) => bound.timestamp(came.timestamp, self.clock),
             (None, None) => self.timestamp_at(now),
         };
         self.digit = Some(Digit { origin, theirs: came.timestamp, ours: timestamp });
@@ -192,25 +238,27 @@ impl Sender {
     }
 
     fn bind(&mut self, now: MediaTime, origin: Origin, came: &Header) -> Option<Bound> {
-        let fresh = |timestamp| Bound {
+        let fresh = |theirs, ours| Bound {
             origin,
             sequence: self.next.wrapping_sub(came.sequence),
-            timestamp,
+            theirs,
+            ours,
             floor: came.sequence,
             renumber: false,
         };
         let bound = match self.bound.filter(|b| b.origin == origin) {
-            None => fresh(self.timestamp_at(now).wrapping_sub(came.timestamp)),
+            None => fresh(came.timestamp, self.timestamp_at(now)),
             Some(old) => {
                 let above = came.sequence.wrapping_sub(old.floor) as i16;
                 match above {
                     i16::MIN..0 => return None,
-                    _ if old.renumber => fresh(old.timestamp),
+                    _ if old.renumber => fresh(old.theirs, old.ours),
                     FLOOR_REACH.. => Bound { floor: came.sequence.wrapping_sub(FLOOR_REACH as u16 / 2), ..old },
                     0..FLOOR_REACH => old,
                 }
             }
         };
+        let bound = bound.near(came.timestamp, self.clock);
         self.bound = Some(bound);
         Some(bound)
     }
@@ -223,12 +271,33 @@ impl Sender {
     }
 }
 
+impl Bound {
+    /// What a timestamp of theirs is on a line of `clock` units a second.
+    fn timestamp(&self, theirs: u32, clock: u32) -> u32 {
+        let passed = theirs.wrapping_sub(self.theirs);
+        if clock == self.origin.clock {
+            return self.ours.wrapping_add(passed);
+        }
+        let scaled = i64::from(passed as i32) * i64::from(clock);
+        self.ours.wrapping_add(scaled.div_euclid(i64::from(self.origin.clock.max(1))) as u32)
+    }
+
+    /// Moved along before a difference of timestamps could be taken for one in the other direction.
+    fn near(self, theirs: u32, clock: u32) -> Bound {
+        if (theirs.wrapping_sub(self.theirs) as i32) < 2 * STRIDE as i32 {
+            return self;
+        }
+        let theirs = self.theirs.wrapping_add(STRIDE);
+        Bound { theirs, ours: self.timestamp(theirs, clock), ..self }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const A: Origin = Origin { leg: LegId(1), generation: 0 };
-    const B: Origin = Origin { leg: LegId(2), generation: 0 };
+    const A: Origin = Origin { leg: LegId(1), generation: 0, clock: 8_000 };
+    const B: Origin = Origin { leg: LegId(2), generation: 0, clock: 8_000 };
 
     fn at(ms: i64) -> MediaTime {
         MediaTime::from_millis(ms)
@@ -237,7 +306,7 @@ mod tests {
         Header { marker: false, payload_type: 0, sequence, timestamp, ssrc: 9 }
     }
     fn sender() -> Sender {
-        Sender::new(&mut Seed::new(3))
+        Sender::new(&mut Seed::new(3), 8_000)
     }
 
     #[test]
@@ -273,6 +342,28 @@ mod tests {
         let again = s.follow(at(200), A, &header(109, 6_440), 160).unwrap();
         assert_eq!(again.sequence, b.sequence.wrapping_add(1));
         assert_eq!(again.timestamp, b.timestamp.wrapping_add(110 * 8));
+    }
+
+    /// A packet made into three, and streams of another clock: timestamps go on without a hole, numbers one by one.
+    #[test]
+    fn a_packet_in_pieces_and_a_stream_of_another_clock_leave_no_hole() {
+        let mut s = Sender::new(&mut Seed::new(3), 48_000);
+        let mut expected = None;
+        for i in 0..200_000u32 {
+            let came = header(i as u16, 0xFFF0_0000u32.wrapping_add(i.wrapping_mul(480)));
+            let now = at(60 * i64::from(i));
+            let first = s.follow(now, A, &came, 960).unwrap();
+            for stamp in [first, s.more(960), s.more(960)] {
+                let (sequence, timestamp) = expected.unwrap_or((stamp.sequence, stamp.timestamp));
+                assert_eq!((stamp.sequence, stamp.timestamp), (sequence, timestamp), "{i}");
+                expected = Some((sequence.wrapping_add(1), timestamp.wrapping_add(960)));
+            }
+        }
+        let (sequence, timestamp) = expected.unwrap();
+        let next = s.next(at(60 * 200_000), 960);
+        assert_eq!((next.sequence, next.timestamp), (sequence, timestamp));
+        assert_eq!(s.more(960).timestamp, timestamp.wrapping_add(960));
+        assert_eq!(s.next(at(60 * 200_000 + 40), 960).timestamp, timestamp.wrapping_add(1920));
     }
 
     #[test]

@@ -52,7 +52,7 @@ impl Conversation {
         match input {
             // A frame that was under way when the call ended is of no use.
             Input::Heard { .. } if self.ended => {}
-            Input::Heard { leg, role, at, pcm } => self.listening.heard(leg, role, at, pcm),
+            Input::Heard { leg, role, at, rate, pcm } => self.listening.heard(leg, role, at, rate, pcm),
             Input::Event(event) => self.happened(now, event),
             Input::Recognised(recognised) => self.listening.recognised(recognised),
             Input::Speaking { prompt, result } => self.coach.spoken_as(now, prompt, result),

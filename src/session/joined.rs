@@ -2,13 +2,13 @@
 //! with no queue in between. For tests, and for replaying what a journal holds.
 
 use super::{Conversation, Input, Options};
-use crate::call::{self, Ack, Audience, Call, CallOptions, ClipSpec, Command, FRAME, Port, Refusal};
+use crate::call::{self, Ack, Audience, Call, CallOptions, ClipSpec, Command, Port, Refusal, Sound};
 use crate::event::{Event, Mode, Words};
 use crate::id::{LegId, PromptId};
+use crate::media::pcm::Rate;
 use crate::speech::{Job, Recognised};
 use crate::time::MediaTime;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 /// A whole call. Driven by `command`, `packet`, `recognised`, `voiced` and `tick`, and drained after each.
 pub struct Session {
@@ -21,7 +21,7 @@ pub enum Output<'a> {
     /// Send a datagram from a leg's socket.
     Send { leg: LegId, port: Port, to: SocketAddr, bytes: &'a [u8] },
     /// 20 ms of recording.
-    Record { at: MediaTime, customer: &'a [i16; FRAME], agent: &'a [i16; FRAME] },
+    Record { at: MediaTime, rate: Rate, customer: &'a [i16], agent: &'a [i16] },
     /// Tell the journal and everyone who listens.
     Event(Event),
     /// Turn this audio into words; answer with `recognised`.
@@ -57,7 +57,7 @@ impl Session {
     }
 
     /// A prompt was synthesised, or could not be.
-    pub fn voiced(&mut self, now: MediaTime, prompt: PromptId, mode: Mode, voice: Result<(Arc<[i16]>, Words), String>) {
+    pub fn voiced(&mut self, now: MediaTime, prompt: PromptId, mode: Mode, voice: Result<(Sound, Words), String>) {
         let result = voice.and_then(|(pcm, text)| {
             let clip = ClipSpec { pcm, audience: Audience::Own(mode), looped: false, text: Some(text) };
             match self.command(now, Command::Play(clip)) {
@@ -94,9 +94,11 @@ impl Session {
         while let Some(output) = self.call.poll() {
             match output {
                 call::Output::Send { leg, port, to, bytes } => does(Output::Send { leg, port, to, bytes }),
-                call::Output::Record { at, customer, agent } => does(Output::Record { at, customer, agent }),
-                call::Output::Heard { leg, role, at, pcm, .. } => {
-                    self.conversation.handle(now, Input::Heard { leg, role, at, pcm });
+                call::Output::Record { at, rate, customer, agent } => {
+                    does(Output::Record { at, rate, customer, agent });
+                }
+                call::Output::Heard { leg, role, at, rate, pcm, .. } => {
+                    self.conversation.handle(now, Input::Heard { leg, role, at, rate, pcm });
                 }
                 call::Output::Event(event) => {
                     does(Output::Event(event.clone()));

@@ -12,13 +12,14 @@ pub use joined::Session;
 
 use crate::event::{Event, Mode, Role, Words};
 use crate::id::{LegId, PromptId};
+use crate::media::pcm::Rate;
 use crate::speech::{Job, Recognised};
 use crate::time::MediaTime;
 
 /// What a conversation is told.
 pub enum Input<'a> {
-    /// 20 ms of a leg, mono 8 kHz (`Output::Heard` of the call).
-    Heard { leg: LegId, role: Role, at: MediaTime, pcm: &'a [i16] },
+    /// 20 ms of a leg, mono, 8 or 16 kHz (`Output::Heard` of the call).
+    Heard { leg: LegId, role: Role, at: MediaTime, rate: Rate, pcm: &'a [i16] },
     /// Something happened in the call (mode, legs, clips, end). The conversation's own events do not come back.
     Event(&'a Event),
     /// A recogniser answered.

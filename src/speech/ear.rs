@@ -1,12 +1,13 @@
 //! The ear on one leg: 20 ms frames with their media time in, edges of speech and whole utterances out. Keeps no more
 //! audio than the utterance being said, at most 8.5 s.
 //!
-//! Inside, audio has a position: samples at 8 kHz since the ear opened. A position becomes media time through the last
+//! Inside, audio has a position: samples at 8 kHz since the ear opened, whatever the leg's rate. A position becomes media time through the last
 //! frame's time stamp, so that times stay right whatever happened before.
 
 use super::endpoint::{Endpoint, Mark};
 use super::firewall;
-use crate::media::resample::{NARROW, Upsampler, to_16k};
+use crate::media::pcm::Rate;
+use crate::media::resample::{DELAY, Resampler, to_16k};
 use crate::time::{MediaTime, Samples};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -58,7 +59,11 @@ pub enum Noticed {
 
 /// The ear on one leg.
 pub struct Ear {
-    upsampler: Upsampler,
+    rate: Rate,
+    // Samples in a position: 1 or 2.
+    scale: usize,
+    // To the 16 kHz of the detector.
+    resampler: Resampler,
     detector: Box<earshot::Detector>,
     endpoint: Endpoint,
     // 16 kHz samples that do not fill a frame of the detector yet.
@@ -77,15 +82,18 @@ pub struct Ear {
 }
 
 impl Ear {
-    /// An ear that has heard nothing.
-    pub fn new() -> Self {
+    /// An ear that has heard nothing, for frames of 8 or 16 kHz.
+    pub fn new(rate: Rate) -> Self {
+        let scale = rate.frame() / Rate::Narrow.frame();
         Ear {
-            upsampler: Upsampler::new(),
+            rate,
+            scale,
+            resampler: Resampler::new(rate, Rate::Wide),
             detector: earshot::Detector::default_boxed(),
             endpoint: Endpoint::new(0),
             partial: [0.0; VAD_FRAME],
             filled: 0,
-            kept: VecDeque::with_capacity(ROOM),
+            kept: VecDeque::with_capacity(ROOM * scale),
             kept_from: 0,
             given: 0,
             anchor: None,
@@ -93,8 +101,13 @@ impl Ear {
         }
     }
 
+    /// The rate of the frames it hears.
+    pub fn rate(&self) -> Rate {
+        self.rate
+    }
+
     /// The next 20 ms. A hole in media time is heard as silence; a frame from the past is ignored.
-    pub fn hear(&mut self, at: MediaTime, frame: &[i16; NARROW]) {
+    pub fn hear(&mut self, at: MediaTime, frame: &[i16]) {
         let Some(expected) = self.anchor.map(|_| self.time(self.end())) else {
             self.anchor = Some((self.end(), at));
             return self.take(frame);
@@ -113,7 +126,7 @@ impl Ear {
     pub fn flush(&mut self) {
         if let Some(Mark::Ended { first, end }) = self.endpoint.flush() {
             // Whether the last sound had ended already, the detector would have told only later.
-            let (start, end) = (self.start_of(first), position(end).min(self.end()));
+            let (start, end) = (self.start_of(first), self.position(end).min(self.end()));
             self.stopped(start, end);
         }
     }
@@ -131,20 +144,23 @@ impl Ear {
     fn fill(&mut self, hole: Samples) {
         let missing = hole.as_millis().min(LONGEST_HOLE) / 20;
         for _ in 0..missing {
-            self.take(&[0; NARROW]);
+            self.take(&[0; Rate::Wide.frame()][..self.rate.frame()]);
         }
         if hole.as_millis() > LONGEST_HOLE {
             self.flush();
         }
     }
 
-    fn take(&mut self, frame: &[i16; NARROW]) {
+    fn take(&mut self, frame: &[i16]) {
         self.kept.extend(frame);
-        let wide = *self.upsampler.process(frame);
-        let mut rest = wide.as_slice();
+        let mut wide = [0; Rate::Wide.frame()];
+        let made = self.resampler.process(frame, &mut wide);
+        let mut rest = &wide[..made];
         while !rest.is_empty() {
             let (now, later) = rest.split_at(rest.len().min(VAD_FRAME - self.filled));
-            self.partial[self.filled..self.filled + now.len()].copy_from_slice(now);
+            for (to, from) in self.partial[self.filled..].iter_mut().zip(now) {
+                *to = f32::from(*from) / 32_768.0;
+            }
             self.filled += now.len();
             rest = later;
             if self.filled == VAD_FRAME {
@@ -171,12 +187,12 @@ impl Ear {
                 self.noticed.push_back(Noticed::Began(start));
             }
             Some(Mark::Cut { first, at }) => {
-                let cut = position(at);
+                let cut = self.position(at);
                 self.give_out(self.start_of(first), cut, cut);
             }
             Some(Mark::Ended { first, end }) => {
                 let start = self.start_of(first);
-                self.stopped(start, (position(end) - END_LAG).max(start));
+                self.stopped(start, (self.position(end) - END_LAG).max(start));
             }
         }
     }
@@ -184,23 +200,28 @@ impl Ear {
     fn stopped(&mut self, start: i64, end: i64) {
         self.noticed.push_back(Noticed::Stopped(self.time(end)));
         self.give_out(start, end, end + AFTER);
-        self.kept.shrink_to(ROOM);
+        self.kept.shrink_to(ROOM * self.scale);
     }
 
     /// Where the voice that the detector noticed at frame `first` began; after a cut, exactly there.
     fn start_of(&self, first: u64) -> i64 {
-        position(first).max(self.given)
+        self.position(first).max(self.given)
     }
 
     fn give_out(&mut self, start: i64, end: i64, until: i64) {
         let from = (start - BEFORE).max(self.given).max(self.kept_from);
         self.given = end;
-        let offset = |position: i64| usize::try_from(position - self.kept_from).unwrap_or(0).min(self.kept.len());
+        let (scale, length) = (self.scale, self.kept.len());
+        let offset = |position: i64| (usize::try_from(position - self.kept_from).unwrap_or(0) * scale).min(length);
         let (first, voice_end, last) = (offset(from), offset(end), offset(until));
         let (voice_start, start, end) = (offset(start), self.time(start), self.time(end));
         let kept = self.kept.make_contiguous();
         if firewall::is_audible(kept.get(voice_start..voice_end).unwrap_or_default()) {
-            let pcm = to_16k(kept.get(first..last).unwrap_or_default()).into();
+            let said = kept.get(first..last).unwrap_or_default();
+            let pcm = match self.rate {
+                Rate::Narrow => to_16k(said).into(),
+                Rate::Wide | Rate::Full => said.iter().map(|s| f32::from(*s) / 32_768.0).collect(),
+            };
             self.noticed.push_back(Noticed::Said { start, end, pcm });
         }
     }
@@ -208,17 +229,17 @@ impl Ear {
     /// Lets go of audio that no utterance can want any more.
     fn forget(&mut self) {
         let wanted = match self.endpoint.first() {
-            Some(first) => position(first) - BEFORE,
+            Some(first) => self.position(first) - BEFORE,
             None => self.end() - KEPT,
         };
-        let old = usize::try_from(wanted - self.kept_from).unwrap_or(0).min(self.kept.len());
-        self.kept.drain(..old);
+        let old = usize::try_from(wanted - self.kept_from).unwrap_or(0).min(self.kept.len() / self.scale);
+        self.kept.drain(..old * self.scale);
         self.kept_from += old as i64;
     }
 
     /// The position after the last sample heard.
     fn end(&self) -> i64 {
-        self.kept_from + self.kept.len() as i64
+        self.kept_from + (self.kept.len() / self.scale) as i64
     }
 
     fn time(&self, position: i64) -> MediaTime {
@@ -226,15 +247,10 @@ impl Ear {
         // 48 kHz of media time to 8 kHz of position.
         at + Samples((position - anchor) * 6)
     }
-}
 
-impl Default for Ear {
-    fn default() -> Self {
-        Self::new()
+    /// Where a frame of the detector begins: the resampler is a little late.
+    fn position(&self, frame: u64) -> i64 {
+        let late = if self.rate == Rate::Wide { 0 } else { DELAY as i64 };
+        frame as i64 * VAD_STEP - late
     }
-}
-
-/// Where a frame of the detector begins: the resampler is a little late.
-fn position(frame: u64) -> i64 {
-    frame as i64 * VAD_STEP - Upsampler::DELAY as i64
 }

@@ -6,7 +6,7 @@ use super::transcript::{Said, Transcript};
 use super::{Job, Recognised};
 use crate::event::{Role, Words};
 use crate::id::{LegId, UtteranceId};
-use crate::media::resample::NARROW;
+use crate::media::pcm::Rate;
 use crate::time::MediaTime;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -74,18 +74,24 @@ impl Listening {
         Self::default()
     }
 
-    /// 20 ms of a leg, 8 kHz. `at` is the first sample's time. Anything but a whole frame is not heard.
-    pub fn heard(&mut self, leg: LegId, role: Role, at: MediaTime, pcm: &[i16]) {
-        let Ok(frame) = <&[i16; NARROW]>::try_from(pcm) else { return };
+    /// 20 ms of a leg, 8 or 16 kHz. `at` is the first sample's time. Anything but a whole frame is not heard. A leg of
+    /// another rate than before has another ear.
+    pub fn heard(&mut self, leg: LegId, role: Role, at: MediaTime, rate: Rate, pcm: &[i16]) {
+        if pcm.len() != rate.frame() || rate > Rate::Wide {
+            return;
+        }
+        if self.ears.get(&leg).is_some_and(|(_, ear)| ear.rate() != rate) {
+            self.leg_left(leg, at);
+        }
         if !self.ears.contains_key(&leg) {
             if self.ears.len() >= LEGS {
                 return;
             }
-            self.ears.insert(leg, (role, Ear::new()));
+            self.ears.insert(leg, (role, Ear::new(rate)));
         }
         let Some((known, ear)) = self.ears.get_mut(&leg) else { return };
         *known = role;
-        ear.hear(at, frame);
+        ear.hear(at, pcm);
         self.drain(leg);
     }
 

@@ -4,7 +4,7 @@
 use crate::phone::{Came, Phone};
 use crate::{Sound, tones};
 use sotto::io::clock;
-use sotto::media::codec::Codec;
+use sotto::media::codec::g711::Law;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -140,7 +140,7 @@ impl Desk {
         tokio::time::timeout(PATIENCE, more).await.expect("nothing comes any more");
         let got = self.voice.got.lock().unwrap();
         let audio: Vec<_> = got.iter().filter(|(kind, _)| *kind == 0).collect();
-        audio[audio.len() - 20..].iter().flat_map(|(_, p)| p.iter().map(|b| Codec::Pcmu.decode(*b))).collect()
+        audio[audio.len() - 20..].iter().flat_map(|(_, p)| p.iter().map(|b| Law::Mu.decode(*b))).collect()
     }
 }
 
@@ -213,7 +213,7 @@ impl Line {
     }
 
     fn frame(&mut self, to: SocketAddr) -> Option<(u8, u32, u16)> {
-        let payload: Vec<u8> = (0..FRAME as u64).map(|n| Codec::Pcmu.encode((self.sound)(self.spoken + n))).collect();
+        let payload: Vec<u8> = (0..FRAME as u64).map(|n| Law::Mu.encode((self.sound)(self.spoken + n))).collect();
         self.send(to, 0, self.spoken as u32, &payload);
         None
     }

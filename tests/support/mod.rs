@@ -7,17 +7,19 @@ pub mod oracle;
 pub mod tones;
 
 use sotto::call::{
-    Ack, Audience, Call, CallOptions, CallView, ClipSpec, Command, FRAME, LegMedia, LegSpec, Output, Port, Refusal,
+    Ack, Audience, Call, CallOptions, CallView, ClipSpec, Command, LegMedia, LegSpec, Output, Port, Refusal, Shape,
     Speaker,
 };
 use sotto::event::{Actor, Event, Mode, Place, Role, What};
 use sotto::id::{ClipId, LegId};
-use sotto::media::codec::Codec;
+use sotto::media::codec::{Codec, Decoder, Encoder, MAX_DECODED, OpusWish};
+use sotto::media::pcm::Rate;
 use sotto::media::rtp::{Header, Packet};
 use sotto::time::{MediaTime, Samples};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+/// A sample for each number, at the rate of the codec of who speaks.
 pub type Sound = Box<dyn FnMut(u64) -> i16 + Send>;
 
 /// A packet a phone got.
@@ -34,6 +36,7 @@ pub struct Phone {
     pub media: LegMedia,
     pub from: SocketAddr,
     pub sound: Sound,
+    pub encoder: Encoder,
     pub speaks: bool,
     pub ptime: i64,
     pub header: Header,
@@ -48,8 +51,9 @@ pub struct Phone {
 /// A frame of recording.
 pub struct Recorded {
     pub at: MediaTime,
-    pub customer: [i16; FRAME],
-    pub agent: [i16; FRAME],
+    pub rate: Rate,
+    pub customer: Vec<i16>,
+    pub agent: Vec<i16>,
 }
 
 pub struct Stage {
@@ -58,7 +62,7 @@ pub struct Stage {
     pub phones: BTreeMap<LegId, Phone>,
     pub events: Vec<Event>,
     pub recorded: Vec<Recorded>,
-    pub heard: BTreeMap<LegId, Vec<(MediaTime, [i16; FRAME], bool)>>,
+    pub heard: BTreeMap<LegId, Vec<(MediaTime, Vec<i16>, bool)>>,
 }
 
 pub fn media(codec: Codec, port: u16) -> LegMedia {
@@ -66,9 +70,14 @@ pub fn media(codec: Codec, port: u16) -> LegMedia {
     let payload_type = match codec {
         Codec::Pcmu => 0,
         Codec::Pcma => 8,
+        Codec::G722 => 9,
+        Codec::Opus => 111,
+        Codec::L16 => 96,
     };
     let remote_rtcp = ([127, 0, 0, 1], port + 1).into();
-    LegMedia { codec, payload_type, dtmf: Some(101), remote, remote_rtcp, send: true }
+    let dtmf_clock = if codec == Codec::Opus { 48_000 } else { 8_000 };
+    let shape = Shape { dtmf_clock, ..Shape::default() };
+    LegMedia { codec, payload_type, dtmf: Some(101), shape, remote, remote_rtcp, send: true }
 }
 
 pub fn options(seed: u64) -> CallOptions {
@@ -96,7 +105,11 @@ impl Stage {
 
     pub fn join_as(&mut self, role: Role, place: Place, mode: Mode, codec: Codec) -> LegId {
         let port = 4000 + 2 * self.phones.len() as u16;
-        let media = media(codec, port);
+        self.join_with(role, place, mode, media(codec, port))
+    }
+
+    pub fn join_with(&mut self, role: Role, place: Place, mode: Mode, media: LegMedia) -> LegId {
+        let port = media.remote.port();
         let spec = LegSpec { role, place, mode, address: "x".into(), media };
         let Ok(Ack::Leg(leg)) = self.command(Command::AddLeg(spec)) else { panic!("the leg was refused") };
         let header = Header {
@@ -111,6 +124,7 @@ impl Stage {
             media,
             from: media.remote,
             sound: Box::new(|_| 0),
+            encoder: Encoder::new(media.codec, OpusWish::default()),
             speaks: true,
             ptime: 20,
             header,
@@ -217,26 +231,29 @@ impl Stage {
                     }
                 }
                 Output::Heard { leg, at, pcm, concealed, .. } => {
-                    self.heard.entry(leg).or_default().push((at, *pcm, concealed));
+                    self.heard.entry(leg).or_default().push((at, pcm.to_vec(), concealed));
                 }
-                Output::Record { at, customer, agent } => {
-                    self.recorded.push(Recorded { at, customer: *customer, agent: *agent });
+                Output::Record { at, rate, customer, agent } => {
+                    self.recorded.push(Recorded { at, rate, customer: customer.to_vec(), agent: agent.to_vec() });
                 }
                 Output::Event(event) => self.events.push(event),
             }
         }
     }
 
-    /// What a leg was sent in the last `ms`, as it sounds, in order of arrival.
+    /// What a leg was sent in the last `ms`, as it sounds at its codec's rate, in order of arrival.
     pub fn sounds(&self, leg: LegId, ms: i64) -> Vec<i16> {
         let phone = &self.phones[&leg];
         let since = self.now - Samples::from_millis(ms);
-        phone
-            .got
-            .iter()
-            .filter(|g| g.at > since && g.header.payload_type == phone.media.payload_type)
-            .flat_map(|g| g.payload.iter().map(|b| phone.media.codec.decode(*b)))
-            .collect()
+        let mut decoder = Decoder::new(phone.media.codec);
+        let (mut pcm, mut heard) = ([0; MAX_DECODED], Vec::new());
+        for got in phone.got.iter().filter(|g| g.header.payload_type == phone.media.payload_type) {
+            let count = decoder.decode(&got.payload, &mut pcm);
+            if got.at > since {
+                heard.extend_from_slice(&pcm[..count]);
+            }
+        }
+        heard
     }
 
     /// The events of a kind so far.
@@ -255,15 +272,18 @@ impl Stage {
 impl Phone {
     /// The next packet of its sound.
     fn say(&mut self, now: MediaTime) {
-        let count = self.ptime as u64 * 8;
-        let codec = self.media.codec;
-        let payload: Vec<u8> = (0..count).map(|i| codec.encode((self.sound)(self.spoken + i))).collect();
+        let count = self.ptime as u64 * u64::from(self.media.codec.rate().hz()) / 1000;
+        let pcm: Vec<i16> = (0..count).map(|i| (self.sound)(self.spoken + i)).collect();
+        let mut payload = Vec::new();
+        if self.speaks {
+            self.encoder.encode(&pcm, &mut payload);
+        }
         self.spoken += count;
         self.due = self.due + Samples::from_millis(self.ptime);
         if self.speaks {
             self.emit(now, &payload);
         } else {
-            self.header.timestamp = self.header.timestamp.wrapping_add(count as u32);
+            self.header.timestamp = self.header.timestamp.wrapping_add(self.media.codec.ticks_of(count as usize));
         }
     }
 
@@ -271,7 +291,7 @@ impl Phone {
         let mut bytes = self.header.bytes().to_vec();
         bytes.extend_from_slice(payload);
         self.header.sequence = self.header.sequence.wrapping_add(1);
-        self.header.timestamp = self.header.timestamp.wrapping_add(payload.len() as u32);
+        self.header.timestamp = self.header.timestamp.wrapping_add(self.media.codec.ticks(payload));
         self.sent.push(payload.to_vec());
         self.network.put(now, bytes);
     }

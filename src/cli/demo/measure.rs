@@ -177,7 +177,7 @@ mod tests {
     use crate::event::{Event, EventId, Recorded, Role};
     use crate::id::{CallId, ClipId, Tenant};
     use crate::io::clock;
-    use crate::media::codec::Codec;
+    use crate::media::codec::g711::Law;
     use crate::time::MediaTime;
 
     const OBJECTION: UtteranceId = UtteranceId(2);
@@ -248,7 +248,7 @@ mod tests {
         };
         // Ringback before, the customer alone, then the whisper over the customer.
         let received = vec![arrived(100, [1; FRAME]), arrived(1380, of_the_customer), arrived(1400, [2; FRAME])];
-        let capture = |sent, received| Capture { codec: Codec::Pcmu, sent, received };
+        let capture = |sent, received| Capture { codec: Law::Mu, sent, received };
         let whispers = whispers(&turns, &events, &capture(sent, vec![]), &capture(vec![], received));
         let found: Vec<_> = whispers
             .iter()

@@ -14,7 +14,7 @@ pub use rtp::FRAME;
 pub use stream::{Impairment, Spoken};
 
 use crate::io::rtp::{LegSockets, open};
-use crate::media::codec::Codec;
+use crate::media::codec::g711::Law;
 use rsipstack::EndpointBuilder;
 use rsipstack::dialog::dialog::{DialogState, DialogStateReceiver, DialogStateSender};
 use rsipstack::dialog::dialog_layer::DialogLayer;
@@ -43,7 +43,7 @@ pub struct PartyOptions {
     /// Where it binds.
     pub address: IpAddr,
     /// The one codec it speaks.
-    pub codec: Codec,
+    pub codec: Law,
     /// How long it rings before it answers.
     pub ring: Duration,
     /// What the network does to what it sends.
@@ -58,7 +58,7 @@ impl PartyOptions {
         PartyOptions {
             user: user.to_owned(),
             address: Ipv4Addr::LOCALHOST.into(),
-            codec: Codec::Pcmu,
+            codec: Law::Mu,
             ring: Duration::from_millis(300),
             impairment: Impairment::default(),
             seed,
@@ -306,7 +306,7 @@ async fn watch_dialogs(
 mod tests {
     use super::*;
 
-    async fn pair(impairment: Impairment, codec: Codec) -> (Party, Party) {
+    async fn pair(impairment: Impairment, codec: Law) -> (Party, Party) {
         let options = |user, seed| PartyOptions { codec, ring: Duration::ZERO, ..PartyOptions::new(user, seed) };
         let mut caller = Party::bind(PartyOptions { impairment, ..options("caller", 1) }).await.unwrap();
         let mut called = Party::bind(options("called", 2)).await.unwrap();
@@ -319,7 +319,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_packet_of_one_party_is_heard_by_the_other() {
-        let (caller, mut called) = pair(Impairment::default(), Codec::Pcmu).await;
+        let (caller, mut called) = pair(Impairment::default(), Law::Mu).await;
         let tone: Arc<[i16]> = (0..1700).map(|n| if n % 8 < 4 { 8000 } else { -8000 }).collect();
         let spoken = caller.say(tone.clone()).await.unwrap();
         assert_eq!(spoken.last - spoken.first, Duration::from_millis(200));
@@ -339,7 +339,7 @@ mod tests {
     #[tokio::test]
     async fn a_bad_network_loses_and_reorders_as_told() {
         let bad = Impairment { loss_per_mille: 200, jitter: Duration::from_millis(60) };
-        let (caller, called) = pair(bad, Codec::Pcma).await;
+        let (caller, called) = pair(bad, Law::A).await;
         caller.say(vec![0; 8000].into()).await.unwrap();
         let said = caller.finish().await.unwrap();
         let heard = called.finish().await.unwrap();
@@ -353,13 +353,12 @@ mod tests {
     #[tokio::test]
     async fn a_call_that_nobody_takes_is_refused() {
         let mut caller = Party::bind(PartyOptions::new("caller", 1)).await.unwrap();
-        let mut other =
-            Party::bind(PartyOptions { codec: Codec::Pcma, ..PartyOptions::new("called", 2) }).await.unwrap();
+        let mut other = Party::bind(PartyOptions { codec: Law::A, ..PartyOptions::new("called", 2) }).await.unwrap();
         let uri = format!("sip:called@{}", other.sip_addr());
         let (_, answered) = tokio::join!(
             tokio::time::timeout(Duration::from_secs(2), caller.call(&uri)),
             other.answer(Duration::from_secs(5))
         );
-        assert!(matches!(answered, Err(PartyError::Sdp(sdp::SdpError::NoCodec(Codec::Pcma)))), "{answered:?}");
+        assert!(matches!(answered, Err(PartyError::Sdp(sdp::SdpError::NoCodec(Law::A)))), "{answered:?}");
     }
 }

@@ -7,6 +7,7 @@ use super::proof::{Comparison, compare};
 use super::screen::name;
 use crate::event::{Mode, What};
 use crate::io::tts::{SynthesisError, Synthesiser};
+use crate::media::pcm::Rate;
 use serde::Serialize;
 use std::fmt::{self, Display, Write};
 
@@ -52,7 +53,7 @@ impl Summary {
     ) -> Result<(), SynthesisError> {
         for whisper in &mut self.whispers {
             let clip = tts.speak(&whisper.text, None).await?;
-            whisper.find(&clip, customer, agent);
+            whisper.find(clip.at(Rate::Narrow), customer, agent);
         }
         self.holds = self.untouched() && self.only_the_agent_heard();
         Ok(())

@@ -121,8 +121,9 @@ impl Worker {
                 let playbook = self.find(call, &playbook);
                 self.drive(call, None, |conversation, now| conversation.use_playbook(now, playbook));
             }
-            Message::Heard { call, leg, role, at, pcm } => {
-                self.drive(call, Some(at), |c, now| c.handle(now, Input::Heard { leg, role, at, pcm: &pcm }));
+            Message::Heard { call, leg, role, at, rate, pcm } => {
+                let pcm = pcm.get(..rate.frame()).unwrap_or(&pcm);
+                self.drive(call, Some(at), |c, now| c.handle(now, Input::Heard { leg, role, at, rate, pcm }));
             }
             Message::Event { call, event } => {
                 self.drive(call, Some(event.at), |c, now| c.handle(now, Input::Event(&event)));
@@ -333,9 +334,9 @@ mod tests {
         let [(lost, Event { what: What::SpeechGap { reason, .. }, .. })] = &told[..] else { panic!("{told:?}") };
         assert_eq!((*lost, reason.as_str()), (call(1), "listening to this call failed; it goes on without a coach"));
         // What still comes in for it is nothing to anybody.
-        let pcm = [0; crate::call::FRAME];
+        let (pcm, rate) = ([0; 320], crate::media::pcm::Rate::Narrow);
         let (leg, role, at) = (LegId(1), Role::Customer, MediaTime::ZERO);
-        worker.take(Message::Heard { call: call(1), leg, role, at, pcm });
+        worker.take(Message::Heard { call: call(1), leg, role, at, rate, pcm });
         assert_eq!(notebook.0.lock().unwrap().len(), 1);
     }
 

@@ -1,27 +1,22 @@
-//! One recording: a WAV file of 8 kHz, 16 bit, customer left and agent right, whose first sample is media time 0.
+//! One recording: a WAV file of 8, 16 or 48 kHz, 16 bit, customer left and agent right, whose first sample is media time 0.
 //!
 //! In come frames in order; gaps between them become silence. Data reaches the kernel before the header that tells of
 //! it, so that the file is playable at every moment.
 
 use crate::call::FRAME;
-use crate::time::MediaTime;
+use crate::media::pcm::Rate;
+use crate::time::{MediaTime, Samples};
 use hound::{SampleFormat, WavSpec, WavWriter};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::BufWriter;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
-/// Samples a second in each channel.
-const RATE: u32 = 8_000;
-
-/// Media time from one sample to the next.
-const PER_SAMPLE: i64 = 48_000 / RATE as i64;
-
 /// The longest silence a frame may leave behind it. A frame further ahead is taken for a mistake.
-const LONGEST_GAP: i64 = 4 * 3600 * RATE as i64;
+const LONGEST_GAP: Samples = Samples::from_millis(4 * 3600 * 1000);
 
-/// The longest recording: 2.8 GB. WAV counts bytes in 32 bits.
-const LONGEST: i64 = 24 * 3600 * RATE as i64;
+/// The longest recording in samples: 2.8 GB, a day at 8 kHz. WAV counts bytes in 32 bits.
+const LONGEST: i64 = 24 * 3600 * 8_000;
 
 /// Why a frame was not written.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +31,7 @@ pub(super) enum WriteError {
 
 /// A file that is being written.
 pub(super) struct Recording {
+    rate: Rate,
     wav: WavWriter<BufWriter<File>>,
     /// Samples in each channel so far.
     length: i64,
@@ -45,14 +41,15 @@ pub(super) struct Recording {
 
 impl Recording {
     /// Makes the file, which must not be there yet, and the folders above it, for the owner alone.
-    pub(super) fn create(path: &Path) -> Result<Self, hound::Error> {
+    pub(super) fn create(path: &Path, rate: Rate) -> Result<Self, hound::Error> {
         if let Some(folder) = path.parent() {
             DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         }
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        let spec = WavSpec { channels: 2, sample_rate: RATE, bits_per_sample: 16, sample_format: SampleFormat::Int };
+        let spec =
+            WavSpec { channels: 2, sample_rate: rate.hz(), bits_per_sample: 16, sample_format: SampleFormat::Int };
         let wav = WavWriter::new(BufWriter::new(file), spec)?;
-        Ok(Recording { wav, length: 0, dirty: true })
+        Ok(Recording { rate, wav, length: 0, dirty: true })
     }
 
     /// Appends a frame whose first sample is at `at`, after as much silence as that takes. Of a frame that begins
@@ -63,9 +60,13 @@ impl Recording {
         customer: &[i16; FRAME],
         agent: &[i16; FRAME],
     ) -> Result<(), WriteError> {
-        let start = at.0 / PER_SAMPLE;
+        let start = at.0 / self.rate.clock_per_sample();
         let gap = start - self.length;
-        if at.0 < 0 || gap <= -(FRAME as i64) || gap > LONGEST_GAP || start + FRAME as i64 > LONGEST {
+        if at.0 < 0
+            || gap <= -(FRAME as i64)
+            || gap > LONGEST_GAP.at_rate(self.rate.hz())
+            || start + FRAME as i64 > LONGEST
+        {
             return Err(WriteError::Misplaced);
         }
         self.dirty = true;
@@ -93,7 +94,7 @@ impl Recording {
 
     /// The media time after the last sample.
     pub(super) fn end(&self) -> MediaTime {
-        MediaTime(self.length * PER_SAMPLE)
+        MediaTime(self.length * self.rate.clock_per_sample())
     }
 
     /// Writes what is left and closes the file.

@@ -1,7 +1,7 @@
 //! Calls on a live shard, with real sockets, at the moment when the logic of one of them panics (DESIGN §2.5).
 
 use super::*;
-use crate::call::LegMedia;
+use crate::call::{LegMedia, Shape};
 use crate::event::{Mode, Place, Role, What};
 use crate::id::Tenant;
 use crate::io::clock;
@@ -47,7 +47,15 @@ async fn join(shard: &Shard, call: CallId, role: Role, ssrc: u32) -> Peer {
     let sockets = rtp::open(LOOPBACK, &(41_000..=42_499)).unwrap();
     let (server, remote) = (sockets.local, socket.local_addr().unwrap());
     let remote_rtcp = (LOOPBACK, 9).into();
-    let media = LegMedia { codec: Codec::Pcmu, payload_type: 0, dtmf: None, remote, remote_rtcp, send: true };
+    let media = LegMedia {
+        codec: Codec::Pcmu,
+        payload_type: 0,
+        dtmf: None,
+        remote,
+        remote_rtcp,
+        send: true,
+        shape: Shape::default(),
+    };
     let (place, mode) = (Place::InConversation, Mode::Spy);
     shard.add_leg(call, LegSpec { role, place, mode, address: "x".into(), media }, sockets).await.unwrap();
     Peer { socket, server, header: Header { marker: false, payload_type: 0, sequence: 1, timestamp: 0, ssrc } }
@@ -55,7 +63,8 @@ async fn join(shard: &Shard, call: CallId, role: Role, ssrc: u32) -> Peer {
 
 async fn conversation(shard: &Shard, number: u64) -> (CallId, Peer, Peer) {
     let call = CallId::new(1_790_000_000_000, 0, 0, number);
-    let options = CallOptions { seed: number, caller: "a".into(), called: "b".into(), listen: true, record: true };
+    let options =
+        CallOptions { seed: number, caller: "a".into(), called: "b".into(), code: None, listen: true, record: true };
     shard.open(call, options).await.unwrap();
     let customer = join(shard, call, Role::Customer, 1).await;
     (call, customer, join(shard, call, Role::Agent, 2).await)

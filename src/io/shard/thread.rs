@@ -374,12 +374,12 @@ impl Edge {
     fn carry_out(&mut self, call: CallId, legs: &[LegIo], output: Output<'_>) {
         match output {
             Output::Send { leg, port, to, bytes } => self.send(legs, leg, port, to, bytes),
-            Output::Heard { leg, role, at, pcm, .. } => {
+            Output::Heard { leg, role, at, rate, pcm, .. } => {
                 if let Some(conversations) = &self.sinks.conversations {
-                    conversations.heard(call, leg, role, at, pcm);
+                    conversations.heard(call, leg, role, at, rate, pcm);
                 }
             }
-            Output::Record { at, customer, agent } => self.sinks.recorder.frame(call, at, customer, agent),
+            Output::Record { at, rate, customer, agent } => self.sinks.recorder.frame(call, at, rate, customer, agent),
             Output::Event(event) => self.tell(call, event),
         }
     }

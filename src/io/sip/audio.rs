@@ -1,13 +1,12 @@
 //! Sound that routes play: files, and the tone that says a telephone rings.
 
-use rubato::audioadapter::Adapter;
-use rubato::audioadapter_buffers::direct::SequentialSliceOfVecs;
-use rubato::{Fft, FixedSync, Resampler};
+use crate::call::Sound;
+use crate::media::resample::UnusableRate;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::LazyLock;
 
-/// What legs speak.
+/// What the ringing tone is made at.
 const RATE: u32 = 8_000;
 /// A call plays clips of at most a minute.
 const MAX_SECONDS: u64 = 60;
@@ -21,21 +20,21 @@ pub enum PlayError {
     /// It is too long, empty, or of an impossible rate.
     #[error("{0}: {1}")]
     Unfit(PathBuf, &'static str),
-    /// The resampler refused it.
-    #[error("{0}: cannot be brought to 8 kHz: {1}")]
-    Rate(PathBuf, String),
+    /// Nothing can be made of its rate.
+    #[error("{0}: {1}")]
+    Rate(PathBuf, UnusableRate),
     /// The thread that reads died.
     #[error(transparent)]
     Thread(#[from] tokio::task::JoinError),
 }
 
-/// A WAV file of any rate, depth and number of channels, as mono at 8 kHz. Read off the signalling threads.
-pub async fn file(path: &Path) -> Result<Arc<[i16]>, PlayError> {
+/// A WAV file of any rate, depth and number of channels, as mono. Read off the signalling threads.
+pub async fn file(path: &Path) -> Result<Sound, PlayError> {
     let path = path.to_owned();
     tokio::task::spawn_blocking(move || load(&path)).await?
 }
 
-fn load(path: &Path) -> Result<Arc<[i16]>, PlayError> {
+fn load(path: &Path) -> Result<Sound, PlayError> {
     let unreadable = |e| PlayError::Unreadable(path.to_owned(), e);
     let unfit = |why| PlayError::Unfit(path.to_owned(), why);
     let reader = hound::WavReader::open(path).map_err(unreadable)?;
@@ -52,8 +51,8 @@ fn load(path: &Path) -> Result<Arc<[i16]>, PlayError> {
     if mono.is_empty() {
         return Err(unfit("it is empty"));
     }
-    let pcm = resampled(mono, spec.sample_rate).map_err(|e| PlayError::Rate(path.to_owned(), e.to_string()))?;
-    Ok(pcm.iter().map(|s| (s * 32_767.0).round().clamp(-32_768.0, 32_767.0) as i16).collect())
+    let pcm: Vec<i16> = mono.iter().map(|s| (s * 32_767.0).round().clamp(-32_768.0, 32_767.0) as i16).collect();
+    Sound::new(&pcm, spec.sample_rate).map_err(|e| PlayError::Rate(path.to_owned(), e))
 }
 
 fn read<R: io::Read>(mut reader: hound::WavReader<R>, spec: hound::WavSpec) -> hound::Result<Vec<f32>> {
@@ -66,22 +65,14 @@ fn read<R: io::Read>(mut reader: hound::WavReader<R>, spec: hound::WavSpec) -> h
     }
 }
 
-fn resampled(mono: Vec<f32>, rate: u32) -> Result<Vec<f32>, Box<dyn std::error::Error + Send + Sync>> {
-    if rate == RATE {
-        return Ok(mono);
-    }
-    // About 20 ms a chunk in one piece: flat to 3.4 kHz.
-    let mut resampler = Fft::<f32>::new(rate as usize, RATE as usize, rate as usize / 50, 1, FixedSync::Input)?;
-    let frames = mono.len();
-    let channels = [mono];
-    let input = SequentialSliceOfVecs::new(&channels, 1, frames)?;
-    let output = resampler.process_all(&input, frames, None)?;
-    Ok((0..output.frames()).filter_map(|i| output.read_sample(0, i)).collect())
-}
-
 /// One turn of the North American ringing tone (ITU-T E.180 Supplement 2): 440 and 480 Hz at −19 dBm0 each, two
 /// seconds on, four off. Played over and over it has no seam.
-pub fn ringing() -> Arc<[i16]> {
+pub fn ringing() -> Sound {
+    static RINGING: LazyLock<Sound> = LazyLock::new(|| Sound::from(one_turn()));
+    RINGING.clone()
+}
+
+fn one_turn() -> Vec<i16> {
     const ON: usize = 2 * RATE as usize;
     const OFF: usize = 4 * RATE as usize;
     // −19 dBm0 against a full scale of +3.17 dBm0.
@@ -94,6 +85,7 @@ pub fn ringing() -> Arc<[i16]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::pcm::Rate;
 
     fn power(pcm: &[i16], hz: f64) -> f64 {
         let w = std::f64::consts::TAU * hz / f64::from(RATE);
@@ -125,7 +117,8 @@ mod tests {
     fn files_of_any_rate_keep_their_length_and_level() {
         for (rate, channels) in [(8_000, 1), (16_000, 1), (44_100, 2), (48_000, 2)] {
             let path = written(rate, channels, 1_000.0);
-            let pcm = load(&path).unwrap();
+            let sound = load(&path).unwrap();
+            let pcm = sound.at(Rate::Narrow);
             std::fs::remove_file(&path).unwrap();
             assert!(pcm.len().abs_diff(8_000) <= 2, "{rate}: {}", pcm.len());
             let level = power(&pcm[1_000..7_000], 1_000.0);
@@ -136,7 +129,8 @@ mod tests {
     #[test]
     fn what_8_khz_cannot_carry_does_not_fold_back() {
         let path = written(48_000, 1, 5_000.0);
-        let pcm = load(&path).unwrap();
+        let sound = load(&path).unwrap();
+        let pcm = sound.at(Rate::Narrow);
         std::fs::remove_file(&path).unwrap();
         // 5 kHz would fold to 3 kHz.
         assert!(power(&pcm[1_000..7_000], 3_000.0) < 80.0, "40 dB down at least");
@@ -152,7 +146,7 @@ mod tests {
     fn the_ringing_tone_is_440_and_480_hz_two_seconds_in_six() {
         let tone = ringing();
         assert_eq!(tone.len(), 48_000);
-        let (on, off) = tone.split_at(16_000);
+        let (on, off) = tone.at(Rate::Narrow).split_at(16_000);
         for hz in [440.0, 480.0] {
             let dbm0 = 20.0 * (power(on, hz) / 32_767.0).log10() + 3.17;
             assert!((dbm0 + 19.0).abs() < 0.5, "{hz}: {dbm0}");

@@ -180,12 +180,12 @@ impl Call {
         self.parties().caller.as_ref().map(|l| l.id)
     }
 
-    /// The codec the caller uses, or would rather use.
+    /// The codec the caller uses, or those they would rather use, then all others: what comes first can be relayed.
     pub fn caller_codecs(&self) -> Vec<Codec> {
         let used = self.parties().caller.as_ref().map(|l| l.media.codec);
         let offered = self.admitted.offer.as_ref().map(|o| o.codecs.iter().map(|(c, _)| *c).collect::<Vec<_>>());
         let mut wished: Vec<Codec> = used.into_iter().chain(offered.unwrap_or_default()).collect();
-        wished.extend([Codec::Pcmu, Codec::Pcma]);
+        wished.extend(Codec::ALL);
         let mut unique = Vec::new();
         wished.into_iter().for_each(|c| {
             if !unique.contains(&c) {

@@ -1,6 +1,6 @@
 //! Runs the steps of a dialplan route on a call.
 
-use crate::call::{Ack, Audience, ClipSpec, Command, FRAME, Speaker};
+use crate::call::{Ack, Audience, ClipSpec, Command, FRAME, Sound, Speaker};
 use crate::config::Step;
 use crate::event::{Actor, Words};
 use crate::id::{ClipId, LegId};
@@ -9,7 +9,6 @@ use crate::io::sip::controller::{Call, End};
 use crate::io::sip::endings::Watch;
 use crate::io::sip::fault::Fault;
 use crate::io::sip::{audio, connect};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Beyond its length, how long a clip may wait for others before the route goes on without it.
@@ -83,13 +82,7 @@ async fn play(call: &Call, endings: &mut Watch, path: &std::path::Path) -> Resul
     }
 }
 
-async fn to_the_end(
-    call: &Call,
-    endings: &mut Watch,
-    leg: LegId,
-    pcm: Arc<[i16]>,
-    text: Option<Words>,
-) -> Result<(), End> {
+async fn to_the_end(call: &Call, endings: &mut Watch, leg: LegId, pcm: Sound, text: Option<Words>) -> Result<(), End> {
     let length = Duration::from_millis(20).saturating_mul(pcm.len().div_ceil(FRAME) as u32);
     if let Some(clip) = start(call, leg, pcm, text, false).await {
         let ended = endings.ended(clip);
@@ -101,7 +94,7 @@ async fn to_the_end(
 }
 
 /// Begins a clip for one leg. None if the call refuses it.
-pub async fn start(call: &Call, leg: LegId, pcm: Arc<[i16]>, text: Option<Words>, looped: bool) -> Option<ClipId> {
+pub async fn start(call: &Call, leg: LegId, pcm: Sound, text: Option<Words>, looped: bool) -> Option<ClipId> {
     let spec = ClipSpec { pcm, audience: Audience::Legs(vec![leg]), looped, text };
     match call.command(Command::Play(spec)).await {
         Ok(Ack::Clip(clip)) => Some(clip),

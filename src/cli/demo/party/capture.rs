@@ -2,7 +2,7 @@
 
 use super::g711;
 use super::rtp::FRAME;
-use crate::media::codec::Codec;
+use crate::media::codec::g711::Law;
 use std::time::Instant;
 
 /// A packet that was to be sent.
@@ -37,7 +37,7 @@ pub struct Received {
 #[derive(Clone, Debug)]
 pub struct Capture {
     /// What the payloads are.
-    pub codec: Codec,
+    pub codec: Law,
     /// What was sent.
     pub sent: Vec<Sent>,
     /// What was received.
@@ -93,12 +93,12 @@ mod tests {
     use crate::io::clock;
 
     fn packet(timestamp: u32, sample: i16) -> Received {
-        let payload = vec![g711::encode(Codec::Pcma, sample); FRAME];
+        let payload = vec![g711::encode(Law::A, sample); FRAME];
         Received { at: clock::now(), sequence: 0, timestamp, ssrc: 1, payload_type: 8, payload }
     }
 
     fn heard(received: Vec<Received>) -> Vec<i16> {
-        Capture { codec: Codec::Pcma, sent: vec![], received }.heard()
+        Capture { codec: Law::A, sent: vec![], received }.heard()
     }
 
     #[test]

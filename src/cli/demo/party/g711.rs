@@ -1,20 +1,20 @@
 //! G.711 by its formulas (ITU-T G.711; the segments of table 2), for parties that share no code with the server.
 
-use crate::media::codec::Codec;
+use crate::media::codec::g711::Law;
 
 /// A sample as one byte.
-pub(super) fn encode(codec: Codec, sample: i16) -> u8 {
+pub(super) fn encode(codec: Law, sample: i16) -> u8 {
     match codec {
-        Codec::Pcmu => encode_mu(sample),
-        Codec::Pcma => encode_a(sample),
+        Law::Mu => encode_mu(sample),
+        Law::A => encode_a(sample),
     }
 }
 
 /// One byte as a sample.
-pub(super) fn decode(codec: Codec, byte: u8) -> i16 {
+pub(super) fn decode(codec: Law, byte: u8) -> i16 {
     match codec {
-        Codec::Pcmu => decode_mu(byte),
-        Codec::Pcma => decode_a(byte),
+        Law::Mu => decode_mu(byte),
+        Law::A => decode_a(byte),
     }
 }
 
@@ -65,10 +65,10 @@ mod tests {
     #[test]
     fn every_byte_survives_decoding_and_encoding() {
         for byte in 0..=255 {
-            assert_eq!(encode(Codec::Pcma, decode(Codec::Pcma, byte)), byte);
+            assert_eq!(encode(Law::A, decode(Law::A, byte)), byte);
             // μ-law has two zeros; the negative one comes back as the positive one.
             let expected = if byte == 0x7f { 0xff } else { byte };
-            assert_eq!(encode(Codec::Pcmu, decode(Codec::Pcmu, byte)), expected);
+            assert_eq!(encode(Law::Mu, decode(Law::Mu, byte)), expected);
         }
     }
 
@@ -78,7 +78,7 @@ mod tests {
             let loud = i32::from(sample).abs();
             // Steps double from segment to segment; μ-law's begin after its bias, and it ends at 32,124.
             let half_a_step = 8.max((loud + BIAS) / 32) + 1;
-            for codec in [Codec::Pcmu, Codec::Pcma] {
+            for codec in [Law::Mu, Law::A] {
                 let back = i32::from(decode(codec, encode(codec, sample)));
                 let error = (back - i32::from(sample)).abs();
                 assert!(error <= half_a_step || loud > 32_124, "{codec:?} {sample} came back as {back}");
@@ -88,14 +88,8 @@ mod tests {
 
     #[test]
     fn known_values_of_the_standard() {
-        assert_eq!(
-            (encode(Codec::Pcmu, 0), encode(Codec::Pcmu, i16::MAX), encode(Codec::Pcmu, i16::MIN)),
-            (0xff, 0x80, 0)
-        );
-        assert_eq!(
-            (encode(Codec::Pcma, 0), encode(Codec::Pcma, i16::MAX), encode(Codec::Pcma, i16::MIN)),
-            (0xd5, 0xaa, 0x2a)
-        );
-        assert_eq!((decode(Codec::Pcmu, 0x80), decode(Codec::Pcma, 0xaa)), (32_124, 32_256));
+        assert_eq!((encode(Law::Mu, 0), encode(Law::Mu, i16::MAX), encode(Law::Mu, i16::MIN)), (0xff, 0x80, 0));
+        assert_eq!((encode(Law::A, 0), encode(Law::A, i16::MAX), encode(Law::A, i16::MIN)), (0xd5, 0xaa, 0x2a));
+        assert_eq!((decode(Law::Mu, 0x80), decode(Law::A, 0xaa)), (32_124, 32_256));
     }
 }

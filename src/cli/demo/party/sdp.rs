@@ -1,6 +1,6 @@
 //! What a party offers and what it makes of the far end's SDP: one audio stream, one codec.
 
-use crate::media::codec::Codec;
+use crate::media::codec::g711::Law;
 use sdp_types::{Media, Session};
 use std::net::{IpAddr, SocketAddr};
 
@@ -18,11 +18,11 @@ pub enum SdpError {
     NoAddress,
     /// The one codec of this party is not in it.
     #[error("does not have {0:?}")]
-    NoCodec(Codec),
+    NoCodec(Law),
 }
 
 /// One audio stream at `local` with `codec`, 20 ms.
-pub(super) fn describe(local: SocketAddr, codec: Codec) -> Vec<u8> {
+pub(super) fn describe(local: SocketAddr, codec: Law) -> Vec<u8> {
     let family = if local.is_ipv6() { "IP6" } else { "IP4" };
     let (ip, port) = (local.ip(), local.port());
     let (payload_type, name) = (payload_type(codec), name(codec));
@@ -34,7 +34,7 @@ pub(super) fn describe(local: SocketAddr, codec: Codec) -> Vec<u8> {
 }
 
 /// Where the far end wants its audio.
-pub(super) fn read(body: &[u8], codec: Codec) -> Result<SocketAddr, SdpError> {
+pub(super) fn read(body: &[u8], codec: Law) -> Result<SocketAddr, SdpError> {
     let session = Session::parse(body)?;
     let audio = session.medias.iter().find(|m| m.media == "audio" && m.port != 0).ok_or(SdpError::NoAudio)?;
     let wanted = payload_type(codec).to_string();
@@ -45,17 +45,17 @@ pub(super) fn read(body: &[u8], codec: Codec) -> Result<SocketAddr, SdpError> {
 }
 
 /// The static payload type (RFC 3551 §6).
-pub(super) fn payload_type(codec: Codec) -> u8 {
+pub(super) fn payload_type(codec: Law) -> u8 {
     match codec {
-        Codec::Pcmu => 0,
-        Codec::Pcma => 8,
+        Law::Mu => 0,
+        Law::A => 8,
     }
 }
 
-fn name(codec: Codec) -> &'static str {
+fn name(codec: Law) -> &'static str {
     match codec {
-        Codec::Pcmu => "PCMU",
-        Codec::Pcma => "PCMA",
+        Law::Mu => "PCMU",
+        Law::A => "PCMA",
     }
 }
 
@@ -72,13 +72,13 @@ mod tests {
     #[test]
     fn what_one_party_offers_another_can_read() {
         let local = "127.0.0.1:4000".parse().unwrap();
-        assert_eq!(read(&describe(local, Codec::Pcma), Codec::Pcma).unwrap(), local);
-        assert!(matches!(read(&describe(local, Codec::Pcma), Codec::Pcmu), Err(SdpError::NoCodec(Codec::Pcmu))));
+        assert_eq!(read(&describe(local, Law::A), Law::A).unwrap(), local);
+        assert!(matches!(read(&describe(local, Law::A), Law::Mu), Err(SdpError::NoCodec(Law::Mu))));
     }
 
     #[test]
     fn a_refused_stream_is_no_audio() {
         let body = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 0 RTP/AVP 0\r\n";
-        assert!(matches!(read(body, Codec::Pcmu), Err(SdpError::NoAudio)));
+        assert!(matches!(read(body, Law::Mu), Err(SdpError::NoAudio)));
     }
 }

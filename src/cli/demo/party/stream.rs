@@ -8,7 +8,7 @@ use super::rtp::{self, FRAME, Header};
 use super::{PartyOptions, g711, sdp};
 use crate::io::clock;
 use crate::io::rtp::LegSockets;
-use crate::media::codec::Codec;
+use crate::media::codec::g711::Law;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::BTreeMap;
@@ -54,7 +54,7 @@ pub struct Spoken {
 pub(super) struct Stream {
     phrases: SyncSender<Phrase>,
     stop: Arc<AtomicBool>,
-    codec: Codec,
+    codec: Law,
     sender: JoinHandle<Vec<Sent>>,
     receiver: JoinHandle<Vec<Received>>,
     /// Open until the end, so that the far end's reports do not bounce.
@@ -123,7 +123,7 @@ fn receive(socket: &UdpSocket, stop: &AtomicBool) -> Vec<Received> {
 struct Sender {
     socket: UdpSocket,
     to: SocketAddr,
-    codec: Codec,
+    codec: Law,
     waiting: Receiver<Phrase>,
     saying: Option<Saying>,
     header: Header,

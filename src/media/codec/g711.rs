@@ -1,54 +1,53 @@
-//! What a leg speaks on the wire: G.711 (ITU-T), bytes in, linear 16-bit samples out, and back.
+//! G.711 (ITU-T): a byte for a sample, by two laws.
 
-/// A codec and its clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub enum Codec {
-    /// G.711 μ-law, static payload type 0 (RFC 3551 §4.5.14).
-    #[serde(rename = "PCMU")]
-    Pcmu,
-    /// G.711 A-law, static payload type 8.
-    #[serde(rename = "PCMA")]
-    Pcma,
+/// Which of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Law {
+    /// μ-law: North America and Japan.
+    Mu,
+    /// A-law: everywhere else.
+    A,
 }
 
-impl Codec {
+impl Law {
     /// The sample a byte stands for.
     pub fn decode(self, byte: u8) -> i16 {
-        match self {
-            Codec::Pcmu => ULAW[byte as usize],
-            Codec::Pcma => ALAW[byte as usize],
-        }
+        self.table()[byte as usize]
     }
     /// The byte that stands for a sample.
     pub fn encode(self, sample: i16) -> u8 {
         match self {
-            Codec::Pcmu => ulaw(sample),
-            Codec::Pcma => alaw(sample),
+            Law::Mu => ulaw(sample),
+            Law::A => alaw(sample),
         }
     }
     /// Decodes as many bytes as `pcm` has room for; answers how many.
     pub fn decode_into(self, bytes: &[u8], pcm: &mut [i16]) -> usize {
-        let table = match self {
-            Codec::Pcmu => &ULAW,
-            Codec::Pcma => &ALAW,
-        };
+        let table = self.table();
         for (sample, byte) in pcm.iter_mut().zip(bytes) {
             *sample = table[*byte as usize];
         }
         bytes.len().min(pcm.len())
     }
+
+    fn table(self) -> &'static [i16; 256] {
+        match self {
+            Law::Mu => &ULAW,
+            Law::A => &ALAW,
+        }
+    }
 }
 
-const ULAW: [i16; 256] = table(Codec::Pcmu);
-const ALAW: [i16; 256] = table(Codec::Pcma);
+static ULAW: [i16; 256] = table(Law::Mu);
+static ALAW: [i16; 256] = table(Law::A);
 
-const fn table(codec: Codec) -> [i16; 256] {
+const fn table(law: Law) -> [i16; 256] {
     let mut t = [0i16; 256];
     let mut byte = 0;
     while byte < 256 {
-        t[byte] = match codec {
-            Codec::Pcmu => ulaw_value(byte as u8),
-            Codec::Pcma => alaw_value(byte as u8),
+        t[byte] = match law {
+            Law::Mu => ulaw_value(byte as u8),
+            Law::A => alaw_value(byte as u8),
         };
         byte += 1;
     }
@@ -107,8 +106,8 @@ mod tests {
         for byte in 0..=255u8 {
             // μ-law has two zeros; the negative one comes back as the positive one.
             let expected = if byte == 0x7F { 0xFF } else { byte };
-            assert_eq!(Codec::Pcmu.encode(Codec::Pcmu.decode(byte)), expected);
-            assert_eq!(Codec::Pcma.encode(Codec::Pcma.decode(byte)), byte);
+            assert_eq!(Law::Mu.encode(Law::Mu.decode(byte)), expected);
+            assert_eq!(Law::A.encode(Law::A.decode(byte)), byte);
         }
     }
 
@@ -116,21 +115,21 @@ mod tests {
     #[test]
     fn every_sample_is_within_half_a_step() {
         for sample in i16::MIN..=i16::MAX {
-            let u = Codec::Pcmu.decode(Codec::Pcmu.encode(sample));
-            let half = 4i32 << ((!Codec::Pcmu.encode(sample) >> 4) & 7);
+            let u = Law::Mu.decode(Law::Mu.encode(sample));
+            let half = 4i32 << ((!Law::Mu.encode(sample) >> 4) & 7);
             let clipped = i32::from(sample).clamp(-CLIP, CLIP);
             assert!((i32::from(u) - clipped).abs() <= half, "μ {sample} → {u}");
 
-            let a = Codec::Pcma.decode(Codec::Pcma.encode(sample));
-            let half = 8i32 << ((((Codec::Pcma.encode(sample) ^ 0x55) >> 4) & 7).max(1) - 1);
+            let a = Law::A.decode(Law::A.encode(sample));
+            let half = 8i32 << ((((Law::A.encode(sample) ^ 0x55) >> 4) & 7).max(1) - 1);
             assert!((i32::from(a) - i32::from(sample)).abs() <= half, "A {sample} → {a}");
         }
     }
 
     #[test]
     fn louder_never_sounds_quieter() {
-        for codec in [Codec::Pcmu, Codec::Pcma] {
-            let heard = |s: i16| codec.decode(codec.encode(s));
+        for law in [Law::Mu, Law::A] {
+            let heard = |s: i16| law.decode(law.encode(s));
             assert!((i16::MIN..i16::MAX).all(|s| heard(s) <= heard(s + 1)));
         }
     }
@@ -139,10 +138,10 @@ mod tests {
     #[test]
     fn known_codes() {
         for (sample, byte) in [(0, 0xFF), (8, 0xFE), (-8, 0x7E), (32_124, 0x80), (-32_124, 0x00), (132, 0xEF)] {
-            assert_eq!((Codec::Pcmu.encode(sample), Codec::Pcmu.decode(byte)), (byte, sample));
+            assert_eq!((Law::Mu.encode(sample), Law::Mu.decode(byte)), (byte, sample));
         }
         for (sample, byte) in [(8, 0xD5), (-8, 0x55), (32_256, 0xAA), (-32_256, 0x2A), (264, 0xC5)] {
-            assert_eq!((Codec::Pcma.encode(sample), Codec::Pcma.decode(byte)), (byte, sample));
+            assert_eq!((Law::A.encode(sample), Law::A.decode(byte)), (byte, sample));
         }
     }
 }

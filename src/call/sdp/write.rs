@@ -1,0 +1,80 @@
+//! Our offers and answers written.
+
+use super::codecs::name;
+use super::{Description, Direction, Local};
+use crate::call::LegMedia;
+use crate::media::codec::Codec;
+use std::fmt::Write;
+use std::net::IpAddr;
+
+impl Description {
+    /// Our answer: one audio line is accepted, every other line is refused with port 0 (RFC 3264 §6).
+    pub fn answer(&self, local: &Local, media: &LegMedia) -> Vec<u8> {
+        let mut text = head(local);
+        let dtmf = media.dtmf.map(|pt| (pt, media.shape.dtmf_clock));
+        for (i, line) in self.lines.iter().enumerate() {
+            if i == self.chosen {
+                let codecs = [(media.codec, media.payload_type)];
+                audio(&mut text, local, &codecs, dtmf.as_slice(), self.direction.mirrored());
+            } else {
+                let _ = write!(text, "m={} 0 {} {}\r\n", line.kind, line.proto, line.formats);
+            }
+        }
+        text.into_bytes()
+    }
+}
+
+/// Our offer, the codecs in the order they are wished for.
+pub fn offer(local: &Local, codecs: &[Codec]) -> Vec<u8> {
+    let numbered: Vec<_> = codecs.iter().map(|c| (*c, payload_type(*c))).collect();
+    // The types nearly everybody uses, for sound of 8 kHz and of 48.
+    let mut dtmf = vec![(101, 8_000)];
+    if codecs.contains(&Codec::Opus) {
+        dtmf.push((110, 48_000));
+    }
+    let mut text = head(local);
+    audio(&mut text, local, &numbered, &dtmf, Direction::SendRecv);
+    text.into_bytes()
+}
+
+/// RFC 3551 §6, and of the dynamic ones those that others use too.
+fn payload_type(codec: Codec) -> u8 {
+    match codec {
+        Codec::Pcmu => 0,
+        Codec::Pcma => 8,
+        Codec::G722 => 9,
+        Codec::Opus => 111,
+        Codec::L16 => 96,
+    }
+}
+
+fn head(local: &Local) -> String {
+    let ip = local.rtp.ip();
+    let family = family(ip);
+    let (session, version) = (local.session, local.version);
+    format!("v=0\r\no=sotto {session} {version} IN {family} {ip}\r\ns=-\r\nc=IN {family} {ip}\r\nt=0 0\r\n")
+}
+
+fn audio(text: &mut String, local: &Local, codecs: &[(Codec, u8)], dtmf: &[(u8, u32)], direction: Direction) {
+    let _ = write!(text, "m=audio {} RTP/AVP", local.rtp.port());
+    for payload_type in codecs.iter().map(|(_, pt)| pt).chain(dtmf.iter().map(|(pt, _)| pt)) {
+        let _ = write!(text, " {payload_type}");
+    }
+    text.push_str("\r\n");
+    for (codec, payload_type) in codecs {
+        let _ = write!(text, "a=rtpmap:{payload_type} {}\r\n", name(*codec));
+        if *codec == Codec::Opus {
+            // What we can use (RFC 7587 §6.1); mono is the default.
+            let _ = write!(text, "a=fmtp:{payload_type} useinbandfec=1\r\n");
+        }
+    }
+    for (payload_type, clock) in dtmf {
+        // Events 0–15: the sixteen keys (RFC 4733 §7.1.1).
+        let _ = write!(text, "a=rtpmap:{payload_type} telephone-event/{clock}\r\na=fmtp:{payload_type} 0-15\r\n");
+    }
+    let _ = write!(text, "a=ptime:20\r\na={}\r\n", direction.name());
+}
+
+fn family(ip: IpAddr) -> &'static str {
+    if ip.is_ipv4() { "IP4" } else { "IP6" }
+}
