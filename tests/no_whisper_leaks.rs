@@ -1,7 +1,8 @@
 //! A million random commands, and not one whisper in a wrong ear.
 //!
 //! Time is cut so that every voice and every clip owns one sample in forty: a source sends a click on its own place
-//! and digital silence on all others. Everything in the engine moves sound by whole multiples of forty samples, so a
+//! and digital silence on all others. Everything in the engine moves sound by whole multiples of forty samples: what is
+//! made up repeats a period of the clicks, or, where only one was heard yet, the longest there is, 160 samples. So a
 //! click found in the decoded bytes that leave for a leg names its source exactly, however many are mixed. A voice
 //! takes a new place whenever its role, place or mode changes, so that a click also tells in which mode it was
 //! received. What may be heard is decided by `support::oracle`, which shares nothing with the code under test.
