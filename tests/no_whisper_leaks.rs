@@ -2,9 +2,11 @@
 //!
 //! Time is cut so that every voice and every clip owns one sample in eighty at 8 kHz: a source sends a click on its own
 //! place and digital silence on all others. Everything in the engine moves sound by whole multiples of eighty samples,
-//! but for what is resampled, which comes sixteen later. So a click found in the decoded bytes that leave for a leg
+//! but for what is resampled, which comes sixteen later. What is made up repeats a period of the clicks, or, where only
+//! one was heard yet, the longest there is, 160 samples. So a click found in the decoded bytes that leave for a leg
 //! names its source exactly, however many are mixed: legs speak μ-law, A-law, or L16 at 16 kHz, where every other sample
-//! is looked at (the samples of the lower rate pass a resampler exactly; what is between them is smeared). A voice takes a new place whenever its role, place or mode changes, so that a click also tells in which mode it was
+//! is looked at (the samples of the lower rate pass a resampler exactly; what is between them is smeared). A voice
+//! takes a new place whenever its role, place or mode changes, so that a click also tells in which mode it was
 //! received. What may be heard is decided by `support::oracle`, which shares nothing with the code under test.
 //!
 //! `SOTTO_COMMANDS` sets another number of commands, `SOTTO_SEED` another beginning.

@@ -75,6 +75,11 @@ impl Arrivals {
             Some(Fresh { first: min(before.first, at), most: max(before.most, most), last: at, last_came: now });
     }
 
+    /// What came since the last tick will not be read: the next tick, which may be long after, does not judge it.
+    pub fn forget(&mut self) {
+        self.fresh = None;
+    }
+
     /// A tick: what came until now is judged. Twice at the same tick is once.
     pub fn tick(&mut self, tick: i64) {
         let Some(fresh) = self.fresh.take() else { return };

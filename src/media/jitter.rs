@@ -135,6 +135,7 @@ impl Jitter {
     /// Nothing that was received until now is to be heard any more, nor made up from.
     pub fn forget(&mut self) {
         self.line.clear();
+        self.arrivals.forget();
         self.tap.forget();
         self.mix.forget();
     }
@@ -263,6 +264,36 @@ mod tests {
             }
             assert_eq!(made.iter().filter(|m| **m == Concealed).count(), 5, "{ear:?} {made:?}");
         }
+    }
+
+    /// A leg that nobody listened to for a while is heard at once, and as lately as its network asks for.
+    #[test]
+    fn what_was_forgotten_delays_nobody() {
+        let mut jitter = Jitter::new(Rate::Narrow, 8000);
+        let mut frame = Frame::default();
+        let mut push = |jitter: &mut Jitter, ms: i64| {
+            jitter.push(MediaTime::from_millis(ms), ms as u32 * 8, &[500; FRAME], 1);
+        };
+        push(&mut jitter, 5);
+        jitter.forget();
+        for ms in (1000..1100).step_by(20) {
+            push(&mut jitter, ms + 5);
+            jitter.pull(Ear::Mix, MediaTime::from_millis(ms + 20), &mut frame);
+            assert_eq!((frame.made, jitter.delay(Ear::Mix).as_millis()), (Made::Heard, 35));
+        }
+    }
+
+    /// An ear that did not listen for a while does not make up what it missed from what it heard before.
+    #[test]
+    fn nothing_is_made_up_across_a_hole() {
+        let mut jitter = Jitter::new(Rate::Narrow, 8000);
+        let mut frame = Frame::default();
+        for n in 0..5 {
+            jitter.push(MediaTime::from_millis(n * TICK), n as u32 * 160, &[500; FRAME], 1);
+            jitter.pull(Ear::Mix, MediaTime::from_millis((n + 1) * TICK), &mut frame);
+        }
+        jitter.pull(Ear::Mix, MediaTime::from_millis(1000), &mut frame);
+        assert_eq!((frame.made, frame.marks), (Made::Silent, 0));
     }
 
     #[test]

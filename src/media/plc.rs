@@ -261,6 +261,18 @@ mod tests {
         assert_eq!([concealer.conceal(&mut frame), concealer.heard(&mut frame, 2)], [0, 2], "all has faded");
     }
 
+    /// A click that has only just come has no period: none is found in how A-law's zeros lie before it.
+    #[test]
+    fn silence_is_no_period() {
+        let mut concealer = Concealer::new(Rate::Narrow);
+        let mut begun = [8; 40];
+        begun[37] = 8000;
+        concealer.heard(&mut begun, 1);
+        let mut made = [0; 160];
+        concealer.conceal(&mut made);
+        assert!(made.iter().all(|s| s.abs() < 400), "the click is repeated as a buzz: {made:?}");
+    }
+
     #[test]
     fn nothing_is_made_of_nothing() {
         let mut frame = [1; 160];

@@ -119,6 +119,7 @@ impl Reader {
         let goal = tick + self.goal(known);
         if !goes_on || self.at.is_none() {
             (self.at, self.waiting) = (Some(goal), None);
+            self.concealer.forget();
         }
         let at = self.begin(line, goal, tick + known.best - self.samples(MOST));
         let (heard, marks) = match self.step(line, at, goal) {

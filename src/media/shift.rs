@@ -87,7 +87,8 @@ pub(crate) fn blend(from: i16, to: i16, i: usize, length: usize) -> i16 {
     ((i32::from(from) * (length - i) + i32::from(to) * i) / length) as i16
 }
 
-/// Correlation of two stretches of sound, −1 to 1; every few samples of a high rate are enough.
+/// Correlation of two stretches of sound, −1 to 1; every few samples of a high rate are enough. Silence is like silence
+/// and like nothing else.
 pub(crate) fn alike(a: &[i16], b: &[i16], rate: Rate) -> f32 {
     let (mut product, mut energy_a, mut energy_b) = (0i64, 1i64, 1i64);
     for (a, b) in a.iter().zip(b).step_by(stride(rate)) {
@@ -97,10 +98,12 @@ pub(crate) fn alike(a: &[i16], b: &[i16], rate: Rate) -> f32 {
         energy_b += b * b;
     }
     let quiet = QUIET * (a.len() / stride(rate)) as i64;
-    if energy_a < quiet && energy_b < quiet {
-        return 1.0;
+    match (energy_a < quiet, energy_b < quiet) {
+        (true, true) => 1.0,
+        // A-law's zero is 8: one sample of it next to a loud one would pass for a likeness.
+        (true, false) | (false, true) => 0.0,
+        (false, false) => (product as f64 / (energy_a as f64 * energy_b as f64).sqrt()) as f32,
     }
-    (product as f64 / (energy_a as f64 * energy_b as f64).sqrt()) as f32
 }
 
 fn samples(rate: Rate, ms10: usize) -> usize {
