@@ -29,6 +29,8 @@ impl Call {
             Command::SetMode { speaker: Speaker::Leg(leg), mode, by } => self.set_supervisor(leg, mode, by),
             Command::Play(spec) => self.play(spec),
             Command::Cut { clip, reason } => self.cut(clip, reason),
+            Command::Pause => self.pause(),
+            Command::Resume => self.resume(),
             Command::Close => Ok(self.close()),
             Command::Describe => Ok(Ack::View(self.view())),
             Command::End { reason } => Ok(self.end(reason)),
@@ -198,11 +200,14 @@ impl Call {
         if let Some(unknown) = named.iter().find(|l| self.place_of(**l).is_none()) {
             return Err(Refusal::NoSuchLeg(*unknown));
         }
+        if self.pause.is_on() && matches!(spec.audience, Audience::Own(_)) {
+            return Err(Refusal::Paused);
+        }
         self.may_play(&spec.audience)?;
         self.clips.add(spec).map(Ack::Clip)
     }
 
-    fn cut(&mut self, clip: ClipId, reason: String) -> Result<Ack, Refusal> {
+    pub(super) fn cut(&mut self, clip: ClipId, reason: String) -> Result<Ack, Refusal> {
         let at = self.clips.find(clip).ok_or(Refusal::NoSuchClip(clip))?;
         self.clips.remove(at);
         self.tell(None, What::ClipCut { clip, reason });
@@ -245,6 +250,7 @@ impl Call {
             state: self.state,
             mode: self.mode,
             closed: self.closed,
+            paused: self.pause.is_on(),
             legs: self.legs.iter().map(Leg::view).collect(),
             media_time: self.now,
         }

@@ -18,6 +18,8 @@ impl Command {
             | Command::SetMode { .. }
             | Command::Play(_)
             | Command::Cut { .. }
+            | Command::Pause
+            | Command::Resume
             | Command::Close
             | Command::End { .. } => serde_json::to_value(self).ok().map(Given),
         }

@@ -66,7 +66,7 @@ impl Call {
             return;
         }
         let count = leg.media.codec.decode_into(packet.payload, &mut self.decoded[..]);
-        let mark = mark(leg.live_mode(now));
+        let mark = mark(leg.live_mode(now)) | self.pause.mark();
         leg.jitter.push(now, packet.header.timestamp, &self.decoded[..count], mark);
     }
 

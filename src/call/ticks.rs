@@ -71,13 +71,13 @@ impl Call {
         }
         if self.transcribing() {
             for leg in self.legs.iter().filter(|l| is_side(l.party.role)) {
-                let (pcm, made) = self.voice_of(leg, Purpose::Transcribing);
+                let (pcm, made) = self.voice_of(leg, at, Purpose::Transcribing);
                 self.outbox.heard(leg.id(), leg.party.role, at, pcm, made == Made::Concealed);
             }
         }
         // A call that nobody has answered has nothing to record.
-        if self.recording() && self.state != CallState::Pending {
-            let [customer, agent] = [Role::Customer, Role::Agent].map(|role| self.side(role));
+        if self.options.record && !self.closed && self.state != CallState::Pending {
+            let [customer, agent] = [Role::Customer, Role::Agent].map(|role| self.side(role, at));
             let [mut left, mut right] = [customer, agent];
             self.tracks[0].collect(at, &mut left);
             self.tracks[1].collect(at, &mut right);
@@ -85,18 +85,18 @@ impl Call {
         }
     }
 
-    fn side(&self, role: Role) -> Sum {
+    fn side(&self, role: Role, at: MediaTime) -> Sum {
         let mut sum = Sum::default();
         for leg in self.legs.iter().filter(|l| l.party.role == role) {
-            sum.add(self.voice_of(leg, Purpose::Recording).0);
+            sum.add(self.voice_of(leg, at, Purpose::Recording).0);
         }
         sum
     }
 
-    /// What a leg said in the present tick: nothing where that may not be used.
-    fn voice_of<'a>(&self, leg: &'a Leg, purpose: Purpose) -> (&'a [i16; FRAME], Made) {
+    /// What a leg said in the frame that begins at `at`: nothing where that may not be used, or any of it is of a pause.
+    fn voice_of<'a>(&self, leg: &'a Leg, at: MediaTime, purpose: Purpose) -> (&'a [i16; FRAME], Made) {
         const SILENCE: [i16; FRAME] = [0; FRAME];
-        if leg.listened && self.allows(leg.party, purpose) {
+        if leg.listened && self.allows(leg.party, purpose) && !self.pause.touches(at, leg.frame.marks) {
             (&leg.frame.pcm, leg.frame.made)
         } else {
             (&SILENCE, Made::Silent)

@@ -261,6 +261,8 @@ impl Metrics {
             | What::SpeechGap { .. }
             | What::PromptShown { .. }
             | What::RecordingStarted {}
+            | What::RecordingPaused {}
+            | What::RecordingResumed {}
             | What::RecordingEnded { .. } => {}
         }
     }

@@ -247,6 +247,8 @@ impl Thread {
             | Command::SetMode { .. }
             | Command::Play(_)
             | Command::Cut { .. }
+            | Command::Pause
+            | Command::Resume
             | Command::Close
             | Command::Describe
             | Command::End { .. } => None,
