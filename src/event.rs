@@ -357,6 +357,12 @@ pub enum What {
     /// A recording began.
     #[serde(rename = "recording.started")]
     RecordingStarted {},
+    /// Nothing is recorded, transcribed or coached from here on, until `recording.resumed`.
+    #[serde(rename = "recording.paused")]
+    RecordingPaused {},
+    /// The pause is over.
+    #[serde(rename = "recording.resumed")]
+    RecordingResumed {},
     /// A recording is complete.
     #[serde(rename = "recording.ended")]
     RecordingEnded {
@@ -394,6 +400,8 @@ impl What {
             What::PromptShown { .. } => "prompt.shown",
             What::PromptSpoken { .. } => "prompt.spoken",
             What::RecordingStarted {} => "recording.started",
+            What::RecordingPaused {} => "recording.paused",
+            What::RecordingResumed {} => "recording.resumed",
             What::RecordingEnded { .. } => "recording.ended",
         }
     }

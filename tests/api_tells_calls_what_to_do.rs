@@ -143,6 +143,19 @@ async fn what_is_said_is_a_clip() {
 }
 
 #[tokio::test]
+async fn a_call_is_paused_and_resumed() {
+    let running = Running::new(&[Role::Customer, Role::Agent]).await;
+    for (command, paused) in [("/pause", true), ("/pause", true), ("/resume", false)] {
+        assert_eq!(running.post(command, &json!({})).await.status(), 204);
+        let shown: Value = running.bench.get(&running.path("")).await.json().await.unwrap();
+        assert_eq!(shown["paused"], paused);
+    }
+    assert_eq!(running.post("/close", &json!({})).await.status(), 204);
+    problem(running.post("/pause", &json!({})).await, 409, "closed").await;
+    running.shard.stop().await;
+}
+
+#[tokio::test]
 async fn the_coach_leaves_and_everyone_is_hung_up() {
     let mut running = Running::new(&[Role::Customer, Role::Agent]).await;
     assert_eq!(running.post("/close", &json!({})).await.status(), 204);

@@ -32,6 +32,8 @@ impl Call {
             Command::Press { leg, key } => self.press(leg, key),
             Command::Play(spec) => self.play(spec),
             Command::Cut { clip, reason } => self.cut(clip, reason),
+            Command::Pause => self.pause(),
+            Command::Resume => self.resume(),
             Command::Close => Ok(self.close()),
             Command::Describe => Ok(Ack::View(self.view())),
             Command::End { reason } => Ok(self.end(reason)),
@@ -218,11 +220,14 @@ impl Call {
         if let Some(unknown) = named.iter().find(|l| self.place_of(**l).is_none()) {
             return Err(Refusal::NoSuchLeg(*unknown));
         }
+        if self.pause.is_on() && matches!(spec.audience, Audience::Own(_)) {
+            return Err(Refusal::Paused);
+        }
         self.may_play(&spec.audience)?;
         self.clips.add(spec).map(Ack::Clip)
     }
 
-    fn cut(&mut self, clip: ClipId, reason: String) -> Result<Ack, Refusal> {
+    pub(super) fn cut(&mut self, clip: ClipId, reason: String) -> Result<Ack, Refusal> {
         let at = self.clips.find(clip).ok_or(Refusal::NoSuchClip(clip))?;
         self.clips.remove(at);
         self.tell(None, What::ClipCut { clip, reason });
@@ -265,6 +270,7 @@ impl Call {
             state: self.state,
             mode: self.mode,
             closed: self.closed,
+            paused: self.pause.is_on(),
             legs: self.legs.iter().map(Leg::view).collect(),
             media_time: self.now,
         }

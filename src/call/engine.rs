@@ -4,6 +4,7 @@ use crate::call::clip::{Clips, Over};
 use crate::call::leg::{Leg, Path};
 use crate::call::mode::{self, Party, Source};
 use crate::call::outbox::Outbox;
+use crate::call::pause::Pause;
 use crate::call::permission::{Permits, Purpose, allowed};
 use crate::call::record::Track;
 use crate::call::voice::{Passing, Wanted};
@@ -32,6 +33,7 @@ pub struct Call {
     /// The coach is not in spy only for the length of a clip of its own.
     pub(super) borrowed: bool,
     pub(super) closed: bool,
+    pub(super) pause: Pause,
     pub(super) clips: Clips,
     /// What the coach said to customers and to agents, for the recording.
     pub(super) tracks: Option<[Track; 2]>,
@@ -72,6 +74,7 @@ impl Call {
             mode: Mode::Spy,
             borrowed: false,
             closed: false,
+            pause: Pause::default(),
             clips: Clips::default(),
             tracks: None,
             record_rate: Rate::Narrow,
@@ -170,10 +173,11 @@ impl Call {
     }
     /// Whether the coach writes down what is said.
     pub(super) fn transcribing(&self) -> bool {
-        self.options.listen && !self.closed
+        self.options.listen && !self.closed && !self.pause.is_on()
     }
+    /// Whether what is said is kept.
     pub(super) fn recording(&self) -> bool {
-        self.options.record && !self.closed
+        self.options.record && !self.closed && !self.pause.is_on()
     }
 
     /// Whether `listener` hears `source` live now.

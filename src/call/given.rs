@@ -20,6 +20,8 @@ impl Command {
             | Command::SetVolume { .. }
             | Command::Play(_)
             | Command::Cut { .. }
+            | Command::Pause
+            | Command::Resume
             | Command::Close
             | Command::End { .. } => serde_json::to_value(self).ok().map(Given),
         }

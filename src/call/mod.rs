@@ -15,6 +15,7 @@ mod line;
 pub mod mode;
 mod outbox;
 mod packets;
+mod pause;
 pub mod permission;
 mod record;
 mod shape;
@@ -155,6 +156,11 @@ pub enum Command {
     Play(ClipSpec),
     /// Stop a clip, begun or not.
     Cut { clip: ClipId, reason: String },
+    /// Nothing is recorded, transcribed or coached until `Resume`, and what buffers hold is forgotten. The people go on, and
+    /// supervisors hear them. Changes nothing where the call is paused already.
+    Pause,
+    /// The end of a pause. What was said in it is nowhere. Changes nothing where the call is not paused.
+    Resume,
     /// The coach goes: ears close, clips are cut, the people go on.
     Close,
     /// Describe the call. Answers `Ack::View`.
@@ -199,6 +205,9 @@ pub enum Refusal {
     /// Nobody is there to hear it.
     #[error("nobody would hear it: no leg of the audience is in the call")]
     NobodyListens,
+    /// Nothing is coached in a pause.
+    #[error("the call is paused: the coach does not speak of its own accord until it is resumed")]
+    Paused,
     /// The coach was closed.
     #[error("the coach has left this call")]
     Closed,
@@ -236,6 +245,8 @@ pub struct CallView {
     pub mode: Mode,
     /// Whether the coach has left.
     pub closed: bool,
+    /// Whether recording, transcription and coaching are paused.
+    pub paused: bool,
     /// Its legs.
     pub legs: Vec<LegView>,
     /// Media time now.
@@ -290,10 +301,10 @@ pub enum Output<'a> {
     /// Send a datagram from a leg's socket.
     Send { leg: LegId, port: Port, to: SocketAddr, bytes: &'a [u8] },
     /// 20 ms of what a customer or agent said, gap-free on the media clock, at the leg's rate but 16 kHz at most. `at`
-    /// is the first sample's time; `concealed` if it was made up for a lost packet.
+    /// is the first sample's time; `concealed` if it was made up for a lost packet. None in a pause.
     Heard { leg: LegId, role: Role, at: MediaTime, rate: Rate, pcm: &'a [i16], concealed: bool },
     /// 20 ms of recording: each channel is what that party said and what the coach said to them. All of a call's are at
-    /// one rate, that of its first answered leg.
+    /// one rate, that of its first answered leg. Silence in a pause.
     Record { at: MediaTime, rate: Rate, customer: &'a [i16], agent: &'a [i16] },
     /// Something happened.
     Event(Event),

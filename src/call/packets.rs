@@ -71,7 +71,7 @@ impl Call {
     fn keep(&mut self, at: usize, packet: &Packet<'_>) {
         let now = self.now;
         let leg = &mut self.legs[at];
-        let mark = mark(leg.live_mode(now));
+        let mark = mark(leg.live_mode(now)) | self.pause.mark();
         leg.voice.take(now, packet, leg.listened.then_some(mark), &mut self.passing);
     }
 

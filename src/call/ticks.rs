@@ -6,6 +6,7 @@ use crate::call::leg::{Leg, Path, is_somewhere};
 use crate::call::line;
 use crate::call::mode::{self, Source};
 use crate::call::packets::{Written, mark};
+use crate::call::pause::Pause;
 use crate::call::permission::{Permits, Purpose, allowed};
 use crate::call::voice::silence;
 use crate::call::{CallState, Port};
@@ -73,12 +74,12 @@ impl Call {
             let permits = self.permits();
             for leg in self.legs.iter().filter(|l| is_side(l.party.role)) {
                 let rate = ears_rate(leg);
-                let (pcm, made) = voice_of(leg, rate, Purpose::Transcribing, permits);
+                let (pcm, made) = voice_of(leg, (at, rate), Purpose::Transcribing, permits, &self.pause);
                 self.outbox.heard(leg.id(), leg.party.role, at, (rate, pcm), made == Made::Concealed);
             }
         }
-        // A call that nobody has answered has nothing to record.
-        if self.recording() && self.state != CallState::Pending {
+        // A call that nobody has answered has nothing to record; a pause is recorded as silence.
+        if self.options.record && !self.closed && self.state != CallState::Pending {
             self.record(at);
         }
     }
@@ -89,7 +90,7 @@ impl Call {
         for ((role, track), side) in [Role::Customer, Role::Agent].into_iter().zip(tracks).zip(&mut self.mixed) {
             sum.begin(rate);
             for leg in self.legs.iter().filter(|l| l.party.role == role) {
-                sum.add(voice_of(leg, rate, Purpose::Recording, permits).0);
+                sum.add(voice_of(leg, (at, rate), Purpose::Recording, permits, &self.pause).0);
             }
             track.collect(at, sum);
             sum.frame(side);
@@ -215,10 +216,17 @@ fn is_side(role: Role) -> bool {
     }
 }
 
-/// What a leg said in the present tick: nothing where that may not be used.
-fn voice_of(leg: &Leg, rate: Rate, purpose: Purpose, permits: Permits) -> (&[i16], Made) {
-    if leg.tapped && allowed(leg.party, purpose, permits) {
-        (leg.voice.at(Ear::Tap, rate).0, leg.voice.made(Ear::Tap))
+/// What a leg said in the frame that begins at `at`: nothing where that may not be used, or any of it is of a pause.
+fn voice_of<'a>(
+    leg: &'a Leg,
+    (at, rate): (MediaTime, Rate),
+    purpose: Purpose,
+    permits: Permits,
+    pause: &Pause,
+) -> (&'a [i16], Made) {
+    let (pcm, marks) = leg.voice.at(Ear::Tap, rate);
+    if leg.tapped && allowed(leg.party, purpose, permits) && !pause.touches(at, marks) {
+        (pcm, leg.voice.made(Ear::Tap))
     } else {
         (silence(rate), Made::Silent)
     }

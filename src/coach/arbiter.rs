@@ -27,6 +27,9 @@ pub enum Reason {
     /// The coach has gone.
     #[error("the coach was taken away")]
     Closed,
+    /// Nothing is advised in a pause.
+    #[error("the call is paused")]
+    Paused,
     /// There is nobody left to advise.
     #[error("the call is over")]
     Over,

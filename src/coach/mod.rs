@@ -63,6 +63,8 @@ pub struct Coach {
     ceiling: Mode,
     sensitivity: Sensitivity,
     duty: Duty,
+    /// Since when the call is paused, if it is.
+    paused: Option<MediaTime>,
     people: People,
     detectors: Detectors,
     disclosures: Disclosures,
@@ -96,6 +98,7 @@ impl Coach {
             ceiling,
             sensitivity,
             duty: Duty::On,
+            paused: None,
             people: People::default(),
             detectors: Detectors::default(),
             arbiter: Arbiter::new(sensitivity),
@@ -149,6 +152,8 @@ impl Coach {
                 self.heard(now, heard, text);
             }
             What::CallPending { .. } => self.opened(now),
+            What::RecordingPaused {} => self.pause(now, event.at),
+            What::RecordingResumed {} => self.resume(event.at),
             What::CommandGiven { .. }
             | What::CommandRefused { .. }
             | What::CoachOpened { .. }
@@ -171,7 +176,7 @@ impl Coach {
 
     /// Time has passed.
     pub fn tick(&mut self, now: MediaTime) {
-        if self.duty != Duty::On {
+        if self.duty != Duty::On || self.paused.is_some() {
             return;
         }
         for rule in self.disclosures.overdue(now, self.people.agent()) {
@@ -211,7 +216,7 @@ impl Coach {
 
     /// When `tick` is due.
     pub fn poll_timeout(&self) -> Option<MediaTime> {
-        if self.duty != Duty::On {
+        if self.duty != Duty::On || self.paused.is_some() {
             return None;
         }
         let deadlines = [self.delivery.timeout(), self.disclosures.timeout(self.people.agent())];
@@ -221,6 +226,20 @@ impl Coach {
     fn with_leg(&mut self, event: &Event, tell: impl FnOnce(&mut People, LegId)) {
         if let Some(leg) = event.leg {
             tell(&mut self.people, leg);
+        }
+    }
+
+    /// Nothing is advised in a pause: the prompt under way is a line on the screen.
+    fn pause(&mut self, now: MediaTime, at: MediaTime) {
+        self.paused.get_or_insert(at);
+        let act = self.delivery.abandon("the call is paused");
+        self.act(now, act);
+    }
+
+    /// Deadlines are put off by what the pause took.
+    fn resume(&mut self, at: MediaTime) {
+        if let Some(since) = self.paused.take() {
+            self.disclosures.paused(since, at);
         }
     }
 
@@ -303,6 +322,7 @@ impl Coach {
 
     fn decide(&self, now: MediaTime, candidate: &Candidate) -> Result<(), Reason> {
         match self.duty {
+            Duty::On if self.paused.is_some() => Err(Reason::Paused),
             Duty::On => self.arbiter.decide(now, candidate, self.playbook.limits, self.delivery.busy()),
             Duty::Closed => Err(Reason::Closed),
             Duty::Over => Err(Reason::Over),

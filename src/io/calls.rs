@@ -148,6 +148,16 @@ impl Calls {
         }
     }
 
+    /// Record, transcribe and coach nothing until `resume`. Once this has answered, nothing more is kept.
+    pub async fn pause(&self, call: CallId) -> Result<(), CallError> {
+        self.command(call, Command::Pause).await.map(drop)
+    }
+
+    /// The end of a pause.
+    pub async fn resume(&self, call: CallId) -> Result<(), CallError> {
+        self.command(call, Command::Resume).await.map(drop)
+    }
+
     /// Take the coach away; the people go on.
     pub async fn close(&self, call: CallId) -> Result<(), CallError> {
         self.command(call, Command::Close).await?;

@@ -267,6 +267,8 @@ impl Metrics {
             | What::SpeechGap { .. }
             | What::PromptShown { .. }
             | What::RecordingStarted {}
+            | What::RecordingPaused {}
+            | What::RecordingResumed {}
             | What::RecordingEnded { .. } => {}
         }
     }

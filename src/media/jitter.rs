@@ -271,7 +271,7 @@ mod tests {
     fn what_was_forgotten_delays_nobody() {
         let mut jitter = Jitter::new(Rate::Narrow, 8000);
         let mut frame = Frame::default();
-        let mut push = |jitter: &mut Jitter, ms: i64| {
+        let push = |jitter: &mut Jitter, ms: i64| {
             jitter.push(MediaTime::from_millis(ms), ms as u32 * 8, &[500; FRAME], 1);
         };
         push(&mut jitter, 5);

@@ -86,6 +86,10 @@ impl Conversation {
         if let (What::LegLeft { .. }, Some(leg)) = (&event.what, event.leg) {
             self.listening.leg_left(leg, event.at);
         }
+        if let What::RecordingPaused {} = event.what {
+            // What was being said keeps its words; no ear keeps a sample.
+            self.listening.flush_all(event.at);
+        }
         if let What::CallEnded { .. } = event.what {
             self.listening.flush_all(event.at);
             self.ended = true;

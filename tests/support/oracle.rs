@@ -228,6 +228,7 @@ pub fn named(refusal: &Refusal) -> &'static str {
         Refusal::NotPrivate(_) => "not private",
         Refusal::Spying => "spying",
         Refusal::NobodyListens => "nobody",
+        Refusal::Paused => "paused",
         Refusal::Closed => "closed",
         Refusal::TooManyClips(_) => "too many",
         Refusal::Ended => "ended",

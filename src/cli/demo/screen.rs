@@ -84,6 +84,8 @@ fn line(at: MediaTime, what: &What) -> Option<(Ink, String)> {
         What::CallConnected {} => aside("customer and agent are connected".into()),
         What::ModeChanged { from, to, .. } => aside(format!("the coach: {} → {}", mode(*from), mode(*to))),
         What::CallEnded { reason } => aside(format!("the call has ended: {reason}")),
+        What::RecordingPaused {} => aside("paused: nothing is recorded, transcribed or coached".into()),
+        What::RecordingResumed {} => aside("resumed".into()),
         What::CallPending { .. }
         | What::CommandGiven { .. }
         | What::CommandRefused { .. }

@@ -63,6 +63,13 @@ impl Disclosures {
         self.connected.get_or_insert(at);
     }
 
+    /// Nothing was heard in between: that time does not count.
+    pub fn paused(&mut self, since: MediaTime, until: MediaTime) {
+        if let Some(connected) = &mut self.connected {
+            *connected = *connected + (until - since.max(*connected));
+        }
+    }
+
     /// Something was said to the customer. Answers the sentence for each rule met for the first time.
     pub fn said(&mut self, playbook: &Playbook, spoken: &Spoken) -> Vec<Words> {
         let mut met = Vec::new();

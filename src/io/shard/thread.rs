@@ -248,6 +248,8 @@ impl Thread {
             | Command::Press { .. }
             | Command::Play(_)
             | Command::Cut { .. }
+            | Command::Pause
+            | Command::Resume
             | Command::Close
             | Command::Describe
             | Command::End { .. } => None,

@@ -240,6 +240,7 @@ fn refused(refusal: Refusal) -> End {
         | Refusal::Spying
         | Refusal::NobodyListens
         | Refusal::Closed
+        | Refusal::Paused
         | Refusal::TooManyClips(_) => 500,
     };
     End::new(refusal.to_string(), status)

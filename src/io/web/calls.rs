@@ -1,4 +1,4 @@
-//! Running calls: list, show, change mode, speak, close, hang up.
+//! Running calls: list, show, change mode, speak, pause, resume, close, hang up.
 
 use super::AppState;
 use super::problem::Problem;
@@ -142,6 +142,20 @@ async fn set_mode(State(api): Api, Call(call): Call, mode: Mode) -> Result<axum:
 pub(super) async fn say(State(api): Api, Call(call): Call, Json(say): Json<Say>) -> Result<Response, Problem> {
     match api.calls.say(call, &say.text, say.voice.as_deref(), say.audience.into()).await {
         Ok(clip) => Ok((StatusCode::ACCEPTED, axum::Json(Accepted { clip })).into_response()),
+        Err(error) => Err(refused(&api, call, error).await),
+    }
+}
+
+pub(super) async fn pause(State(api): Api, Call(call): Call) -> Result<StatusCode, Problem> {
+    match api.calls.pause(call).await {
+        Ok(()) => Ok(StatusCode::NO_CONTENT),
+        Err(error) => Err(refused(&api, call, error).await),
+    }
+}
+
+pub(super) async fn resume(State(api): Api, Call(call): Call) -> Result<StatusCode, Problem> {
+    match api.calls.resume(call).await {
+        Ok(()) => Ok(StatusCode::NO_CONTENT),
         Err(error) => Err(refused(&api, call, error).await),
     }
 }

@@ -176,6 +176,7 @@ impl From<Refusal> for Problem {
             Refusal::NotPrivate(_) => (StatusCode::CONFLICT, "not_private", "A whisper would not be private"),
             Refusal::Spying => (StatusCode::CONFLICT, "spying", "The coach is in spy"),
             Refusal::NobodyListens => (StatusCode::CONFLICT, "nobody_listens", "Nobody would hear it"),
+            Refusal::Paused => (StatusCode::CONFLICT, "paused", "The call is paused"),
             Refusal::Closed => (StatusCode::CONFLICT, "closed", "The coach has left"),
             Refusal::TooManyClips(_) => (StatusCode::CONFLICT, "too_many_clips", "Too many clips wait"),
             Refusal::Ended => (StatusCode::CONFLICT, "ended", "The call has ended"),
