@@ -5,6 +5,7 @@ pub mod codec;
 pub mod dtmf;
 pub mod jitter;
 pub mod latch;
+pub mod leak;
 pub mod mix;
 pub mod overlay;
 pub mod pcm;
