@@ -2,10 +2,13 @@
 //! Knows nothing of calls, roles or modes. Everything here is mono at 8 kHz.
 
 pub mod codec;
+pub mod decibels;
 pub mod dtmf;
 pub mod jitter;
 pub mod latch;
 pub mod leak;
+pub mod level;
+pub mod limit;
 pub mod mix;
 pub mod overlay;
 pub mod pcm;
@@ -16,6 +19,7 @@ pub mod rtcp;
 pub mod rtp;
 pub mod seed;
 pub mod sender;
+pub mod tone;
 
 /// Samples in a frame at 8 kHz: 20 ms.
 pub const FRAME: usize = 160;
