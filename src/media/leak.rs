@@ -19,10 +19,10 @@ const WANDER: usize = 80;
 /// Lags of two frames that count as one: a quarter of a millisecond.
 const SAME: usize = 2;
 /// Heights from which a peak counts, over all lags: by figures of tests/leak_guard_finds_the_whisper.rs.
-const HEIGHT: f32 = 6.0;
-const SLOW_HEIGHT: f32 = 8.0;
+const HEIGHT: f32 = 8.5;
+const SLOW_HEIGHT: f32 = 24.0;
 /// And about a known lag, where chance has a twentieth of the places.
-const KNOWN_HEIGHT: f32 = 4.8;
+const KNOWN_HEIGHT: f32 = 7.5;
 /// Frames running that have to agree.
 const AGREE: u32 = 2;
 /// -40 dB: what is left of the line while its owner's loudspeaker leaks.

@@ -50,7 +50,9 @@ mod tests {
         let mut level = Level::default();
         for frame in 0..100 {
             let at = if frame % 2 == 0 { amplitude } else { 0.0 };
-            level.heard(&std::array::from_fn::<i16, 160, _>(|n| (at * (n as f32 * std::f32::consts::TAU / 16.0).sin()) as i16));
+            level.heard(&std::array::from_fn::<i16, 160, _>(|n| {
+                (at * (n as f32 * std::f32::consts::TAU / 16.0).sin()) as i16
+            }));
         }
         level
     }

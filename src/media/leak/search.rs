@@ -23,6 +23,8 @@ const PAST: usize = WINDOW + (PIECES - 1) * STEP;
 const REACH: usize = STEP / 2;
 /// Lags in samples, all pieces together; the first is -REACH, which nothing real has.
 pub const LAGS: usize = PIECES * STEP;
+/// Lags to either side of one that say how much of it is chance: 16 ms.
+const NEAR: usize = 128;
 /// 250 Hz to 3,500 Hz, in bins: what a telephone carries.
 const BAND: std::ops::Range<usize> = 64..896;
 /// A piece quieter than this (about -66 dBFS) has nothing that could be recognised.
@@ -128,15 +130,20 @@ impl Search {
         }
         fill(&mut self.time, sent, &self.shape);
         let _ = self.forward.process_with_scratch(&mut self.time, &mut self.cross, &mut self.scratch);
-        let mut power = 0.0;
         for (k, (to, heard)) in self.cross.iter_mut().zip(&self.spectrum).enumerate() {
             *to = if BAND.contains(&k) { weighted(*to).conj() * heard } else { Complex32::ZERO };
-            power += to.norm_sqr();
         }
         let _ = self.back.process_with_scratch(&mut self.cross, &mut self.time, &mut self.scratch);
-        let one = 1.0 / (2.0 * power).sqrt().max(f32::MIN_POSITIVE);
+        // Where either window holds little more than an onset, what chance makes lies in few lags: the noise of a lag is
+        // that of its neighbours.
+        let index = |at: usize| (SIZE + at - REACH) % SIZE;
+        let square = |time: &[f32], at: usize| time[index(at)].powi(2);
+        let mut around: f32 = (0..2 * NEAR).map(|n| self.time[(SIZE + n - REACH - NEAR) % SIZE].powi(2)).sum();
         for at in 0..STEP {
-            let height = self.time[(SIZE + at - REACH) % SIZE] * one;
+            let gone = self.time[(SIZE + at - REACH - NEAR) % SIZE].powi(2);
+            let noise = ((around - square(&self.time, at)).max(0.0) / (2 * NEAR) as f32).sqrt();
+            let height = self.time[index(at)] / noise.max(f32::MIN_POSITIVE);
+            around += square(&self.time, at + NEAR) - gone;
             let lag = piece * STEP + at;
             self.now[lag] = height;
             self.slow[lag] += height;
