@@ -12,17 +12,17 @@ use std::ops::Range;
 use crate::media::FRAME;
 use search::{Peak, Search};
 
-/// 10 ms to 400 ms: the air and the echo path (20 to 250 ms), and two jitter buffers.
-const LAGS: Range<usize> = 80..3200;
+/// 19 ms to 290 ms: the echo path (20 to 250 ms) and its early reflections.
+const LAGS: Range<usize> = 150..2320;
 /// How far a line's delay may wander between two clips: 10 ms.
 const WANDER: usize = 80;
 /// Lags of two frames that count as one: a quarter of a millisecond.
 const SAME: usize = 2;
 /// Heights from which a peak counts, over all lags: by figures of tests/leak_guard_finds_the_whisper.rs.
-const HEIGHT: f32 = 8.5;
+const HEIGHT: f32 = 8.0;
 const SLOW_HEIGHT: f32 = 24.0;
 /// And about a known lag, where chance has a twentieth of the places.
-const KNOWN_HEIGHT: f32 = 7.5;
+const KNOWN_HEIGHT: f32 = 7.0;
 /// Frames running that have to agree.
 const AGREE: u32 = 2;
 /// -40 dB: what is left of the line while its owner's loudspeaker leaks.
