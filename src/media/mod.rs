@@ -3,9 +3,13 @@
 
 pub mod arrivals;
 pub mod codec;
+pub mod decibels;
 pub mod dtmf;
 pub mod jitter;
 pub mod latch;
+pub mod leak;
+pub mod level;
+pub mod limit;
 pub mod line;
 pub mod mix;
 pub mod noise;
@@ -20,6 +24,7 @@ pub mod rtp;
 pub mod seed;
 pub mod sender;
 pub mod shift;
+pub mod tone;
 pub mod translate;
 pub mod volume;
 pub mod xr;

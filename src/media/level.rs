@@ -1,0 +1,84 @@
+//! How loud somebody speaks, pauses left out, and the gain that brings another voice to the same loudness.
+//! The root mean square of frames above a gate, after ITU-T P.56's active level, simplified.
+
+use crate::media::decibels::Decibels;
+
+/// -45 dBFS: what is softer is no speech on a telephone line.
+const GATE: f32 = 184.0 * 184.0;
+/// Frames are weighed as an average over the last four seconds of speech, all alike until then.
+const LONG: f32 = 200.0;
+/// 300 ms of speech, before which nothing is claimed.
+const ENOUGH: f32 = 15.0;
+/// Levelling changes a voice by no more.
+const MOST: f32 = 12.0;
+
+/// The active level of one voice.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Level {
+    power: f32,
+    frames: f32,
+}
+
+impl Level {
+    /// 20 ms of the voice, at any rate. Pauses change nothing.
+    pub fn heard(&mut self, frame: &[i16]) {
+        let power = frame.iter().map(|s| f32::from(*s) * f32::from(*s)).sum::<f32>() / frame.len().max(1) as f32;
+        if power < GATE {
+            return;
+        }
+        self.frames = (self.frames + 1.0).min(LONG);
+        self.power += (power - self.power) / self.frames;
+    }
+    /// In decibels below a full-scale square wave; nothing before 300 ms of speech were heard.
+    pub fn dbfs(&self) -> Option<f32> {
+        (self.frames >= ENOUGH).then(|| 10.0 * (self.power / (32_768.0 * 32_768.0)).log10())
+    }
+    /// What brings this voice to `target`: from -12 to +12 dB; nothing where either is not known.
+    pub fn towards(&self, target: &Level) -> Decibels {
+        match (self.dbfs(), target.dbfs()) {
+            (Some(own), Some(wanted)) => Decibels::new((wanted - own).clamp(-MOST, MOST)),
+            (None, _) | (_, None) => Decibels::UNITY,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn voice(amplitude: f32) -> Level {
+        let mut level = Level::default();
+        for frame in 0..100 {
+            let at = if frame % 2 == 0 { amplitude } else { 0.0 };
+            level.heard(&std::array::from_fn::<i16, 160, _>(|n| {
+                (at * (n as f32 * std::f32::consts::TAU / 16.0).sin()) as i16
+            }));
+        }
+        level
+    }
+
+    #[test]
+    fn pauses_do_not_make_a_voice_softer() {
+        let dbfs = voice(32_767.0).dbfs().unwrap();
+        assert!((dbfs + 3.01).abs() < 0.05, "a full-scale sine: {dbfs}");
+    }
+
+    #[test]
+    fn a_clip_is_brought_to_the_calls_loudness_within_bounds() {
+        let gain = |own, call| voice(own).towards(&voice(call)).db();
+        assert!((gain(4000.0, 2000.0) + 6.02).abs() < 0.05);
+        assert!((gain(2000.0, 4000.0) - 6.02).abs() < 0.05);
+        assert_eq!(gain(20_000.0, 600.0), -12.0);
+        assert_eq!(gain(600.0, 20_000.0), 12.0);
+    }
+
+    #[test]
+    fn nothing_is_done_before_enough_was_heard() {
+        let mut short = Level::default();
+        (0..14).for_each(|_| short.heard(&[1000; 160]));
+        assert_eq!(short.dbfs(), None);
+        assert_eq!(voice(1000.0).towards(&short), Decibels::UNITY);
+        short.heard(&[]);
+        assert_eq!(short.dbfs(), None);
+    }
+}
