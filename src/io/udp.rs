@@ -1,8 +1,8 @@
 //! The door to the kernel for datagrams: all the sockets of one media thread, read and written together.
 //!
 //! In go sockets and datagrams to send; out come datagrams received, one at a time, and the word that there is something
-//! to do. Two ways, chosen at the start, that differ in nothing but their cost: [`plain`], safe and portable, one call to
-//! the kernel for every datagram; and [`ring`], one call for all that is sent and received in a turn.
+//! to do. Two ways, chosen at the start, that differ in nothing but their cost: `plain`, safe and portable, one call to
+//! the kernel for every datagram; and `ring`, one call for all that is sent and received in a turn.
 //! `docs/performance.md` has what each costs. Knows nothing of RTP: what must be done to every datagram between the wire
 //! and the calls (SRTP) belongs to whoever calls `next` and `send`.
 
