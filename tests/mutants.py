@@ -204,7 +204,7 @@ mutant("who joins may whisper anywhere", COMMANDS, "        if supervises && spe
 
 # The core that the rule lives in, and what it is built with: everything else would be compiled for each mutant in vain.
 CORE = ["id", "time", "event", "media", "call"]
-CRATES = ["audio-codec", "opus", "realfft", "rtc-rtcp", "sdp-types", "serde", "serde_json", "thiserror", "uuid"]
+CRATES = ["audio-codec", "opus", "realfft", "rtc-rtcp", "rubato", "sdp-types", "serde", "serde_json", "thiserror", "uuid"]
 
 
 def copy(scratch):

@@ -39,7 +39,12 @@ fn expected(listener: Role, source: Role, mode: Mode) -> bool {
 }
 
 fn join(stage: &mut Stage, role: Role, place: Place, mode: Mode, hz: f64, codec: Codec) -> LegId {
-    let leg = stage.join_as(role, place, mode, codec);
+    // Who comes to whisper where there is no agent is sent away; who whispers after a barge may stay.
+    let whispers = (role, mode) == (Role::Supervisor, Mode::Whisper);
+    let leg = stage.join_as(role, place, if whispers { Mode::Barge } else { mode }, codec);
+    if whispers {
+        stage.set_mode(Speaker::Leg(leg), Mode::Whisper).expect("fewer ears are never refused");
+    }
     stage.phone(leg).sound = tones::tone(hz);
     leg
 }

@@ -7,7 +7,7 @@
 use super::endpoint::{Endpoint, Mark};
 use super::firewall;
 use crate::media::pcm::Rate;
-use crate::media::resample::{DELAY, Resampler, to_16k};
+use crate::media::resample::{Upsampler, to_16k};
 use crate::time::{MediaTime, Samples};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -62,8 +62,8 @@ pub struct Ear {
     rate: Rate,
     // Samples in a position: 1 or 2.
     scale: usize,
-    // To the 16 kHz of the detector.
-    resampler: Resampler,
+    // To the 16 kHz of the detector, for legs of 8.
+    upsampler: Option<Upsampler>,
     detector: Box<earshot::Detector>,
     endpoint: Endpoint,
     // 16 kHz samples that do not fill a frame of the detector yet.
@@ -88,7 +88,7 @@ impl Ear {
         Ear {
             rate,
             scale,
-            resampler: Resampler::new(rate, Rate::Wide),
+            upsampler: (rate == Rate::Narrow).then(Upsampler::new),
             detector: earshot::Detector::default_boxed(),
             endpoint: Endpoint::new(0),
             partial: [0.0; VAD_FRAME],
@@ -153,14 +153,15 @@ impl Ear {
 
     fn take(&mut self, frame: &[i16]) {
         self.kept.extend(frame);
-        let mut wide = [0; Rate::Wide.frame()];
-        let made = self.resampler.process(frame, &mut wide);
-        let mut rest = &wide[..made];
+        let mut wide = [0.0; Rate::Wide.frame()];
+        match (&mut self.upsampler, frame.as_array()) {
+            (Some(upsampler), Some(frame)) => wide = *upsampler.process(frame),
+            _ => wide.iter_mut().zip(frame).for_each(|(to, from)| *to = f32::from(*from) / 32_768.0),
+        }
+        let mut rest = wide.as_slice();
         while !rest.is_empty() {
             let (now, later) = rest.split_at(rest.len().min(VAD_FRAME - self.filled));
-            for (to, from) in self.partial[self.filled..].iter_mut().zip(now) {
-                *to = f32::from(*from) / 32_768.0;
-            }
+            self.partial[self.filled..self.filled + now.len()].copy_from_slice(now);
             self.filled += now.len();
             rest = later;
             if self.filled == VAD_FRAME {
@@ -248,9 +249,9 @@ impl Ear {
         at + Samples((position - anchor) * 6)
     }
 
-    /// Where a frame of the detector begins: the resampler is a little late.
+    /// Where a frame of the detector begins: the upsampler is a little late.
     fn position(&self, frame: u64) -> i64 {
-        let late = if self.rate == Rate::Wide { 0 } else { DELAY as i64 };
+        let late = if self.upsampler.is_some() { Upsampler::DELAY as i64 } else { 0 };
         frame as i64 * VAD_STEP - late
     }
 }
