@@ -142,10 +142,10 @@ mutant("concealment remembers what it forgot", JITTER, "        self.mix.forget(
 mutant("an ear makes up across a hole", "src/media/reader.rs", "None);\n            self.concealer.forget();\n", "None);\n", lib("media::jitter"))
 mutant("what was forgotten delays", JITTER, "        self.arrivals.forget();\n", "", lib("media::jitter"))
 mutant("silence is like sound", SHIFT, "        (true, false) | (false, true) => 0.0,\n        (false, false) =>", "        (true, false) | (false, true) | (false, false) =>", lib("media::plc"))
-mutant("every frame is marked barge", PACKETS, "let mark = mark(leg.live_mode(now));", "let mark = mark(Mode::Barge); let _ = leg.live_mode(now);", lib("call::ticks"))
+mutant("every frame is marked barge", PACKETS, "let mark = mark(leg.live_mode(now)) |", "let mark = mark(Mode::Barge) |", lib("call::ticks"))
 mutant("routes are not decided anew after a mode", COMMANDS, "        self.legs[at].set_mode(mode, until);\n        self.reroute();", "        self.legs[at].set_mode(mode, until);")
 mutant("a role's change keeps what was said before", COMMANDS, "        leg.party.role = role;\n        leg.voice.forget();", "        leg.party.role = role;")
-mutant("what was said is kept while nobody may hear it", ENGINE, "                leg.voice.forget();\n", "")
+mutant("what was said is kept while nobody may hear it", ENGINE, "                leg.voice.forget();\n", "", lib("call::ticks"))
 mutant("a new supervisor keeps an old mode", COMMANDS, "        leg.set_mode(Mode::Spy, MediaTime::ZERO);\n", "")
 mutant("the coach stays in its own mode", ENGINE, "            self.change_coach(Mode::Spy, Actor::Coach);\n", "", test("coach_returns_to_spy_after_the_last_sample"))
 mutant("the coach returns while it speaks", ENGINE, "if self.borrowed && !self.clips.own_playing()", "if self.borrowed")
@@ -164,7 +164,7 @@ mutant("the coach is put into whisper anywhere", COMMANDS, "        if mode == M
 # ---- closing
 mutant("close cuts nothing", COMMANDS, "        self.cut_all(\"the coach has left\");\n", "")
 mutant("close leaves the ears open", ENGINE, "self.options.listen && !self.closed", "self.options.listen")
-mutant("close goes on recording", ENGINE, "self.options.record && !self.closed", "self.options.record")
+mutant("close goes on recording", TICKS, "self.options.record && !self.closed &&", "self.options.record &&")
 mutant("the coach is played after close", COMMANDS, "    fn play(&mut self, spec: ClipSpec) -> Result<Ack, Refusal> {\n        if self.closed {", "    fn play(&mut self, spec: ClipSpec) -> Result<Ack, Refusal> {\n        if false {")
 
 # ---- packets and recordings
@@ -195,10 +195,10 @@ mutant("a refusal is heard by all", KEYS, "let audience = Audience::Legs(vec![le
 mutant("a refused key says nothing", KEYS, "                    self.say_no(id);\n", "", STEER)
 mutant("a key changes another's mode", KEYS, "self.set_supervisor(id, mode, Actor::Person)", "self.set_supervisor(self.legs[self.legs.len() - 1].id(), mode, Actor::Person)", STEER)
 mutant("a volume is another's", KEYS, "        self.legs[at].volume = volume;\n", "        let last = self.legs.len() - 1;\n        self.legs[last].volume = volume;\n", STEER)
-mutant("a volume is everyone's", TICKS, "leg.fader.fade(leg.volume, &mut heard);", "leg.fader.fade(crate::media::volume::Volume::decibels(6).unwrap_or_default(), &mut heard);", STEER)
+mutant("a volume is everyone's", TICKS, "leg.fader.fade(leg.volume, pcm);", "leg.fader.fade(crate::media::volume::Volume::decibels(6).unwrap_or_default(), pcm);", STEER)
 mutant("a volume leaves relay be", ENGINE, "if !listener.volume.is_unity() {", "if false {", STEER)
 mutant("who leaves stays", KEYS, "Key::Leave => self.remove_leg(at, \"supervisor left\".into()),", "Key::Leave => {}", STEER)
-mutant("a listener answers a call", COMMANDS, "self.legs.iter().any(|l| l.party.role != Role::Supervisor)", "!self.legs.is_empty()", STEER)
+mutant("a listener answers a call", COMMANDS, "self.legs.iter().find(|l| l.party.role != Role::Supervisor);", "self.legs.iter().next();", STEER)
 mutant("who joins may whisper anywhere", COMMANDS, "        if supervises && spec.mode == Mode::Whisper {", "        if false {")
 
 

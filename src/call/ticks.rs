@@ -320,4 +320,35 @@ mod tests {
         }
         assert_eq!(marks, mark(Mode::Whisper));
     }
+
+    /// Ears lag behind: what waited for them when a leg stepped aside is not heard when it is back.
+    #[test]
+    fn what_waited_when_a_leg_stepped_aside_is_never_heard() {
+        let mut call = call();
+        call.options.listen = true;
+        let customer = join(&mut call, Role::Customer, Mode::Spy, 4000);
+        let mut heard = 0;
+        for n in 0..20u16 {
+            let now = call.now + Samples::from_millis(20);
+            if n < 10 {
+                let header =
+                    Header { marker: false, payload_type: 0, sequence: n, timestamp: u32::from(n) * 160, ssrc: 9 };
+                let mut bytes = header.bytes().to_vec();
+                bytes.extend_from_slice(&[0x80; 160]);
+                call.packet(now, customer, Port::Rtp, ([127, 0, 0, 1], 4000).into(), &bytes);
+            }
+            if n == 10 {
+                for place in [Place::Aside, Place::InConversation] {
+                    call.command(now, Command::SetPlace { leg: customer, place }).unwrap();
+                }
+            }
+            call.tick(now);
+            while let Some(output) = call.poll() {
+                if let crate::call::Output::Heard { pcm, .. } = output {
+                    heard += i32::from(n >= 10 && pcm.iter().any(|s| s.unsigned_abs() > 20_000));
+                }
+            }
+        }
+        assert_eq!(heard, 0);
+    }
 }
