@@ -10,7 +10,7 @@ use crate::event::{Event, What};
 use crate::id::{CallId, LegId};
 use crate::io::clock;
 use crate::io::rtp::LegSockets;
-use crate::io::udp::{Arrived, DATAGRAM, Key, PACE, Sockets};
+use crate::io::udp::{Arrived, DATAGRAM, Key, Sockets};
 use crate::time::MediaTime;
 use slab::Slab;
 use std::cmp::Reverse;
@@ -26,9 +26,9 @@ use tokio::sync::mpsc;
 /// Timers for which there is room from the start; more calls than that allocate once.
 const TIMERS: usize = 4096;
 
-/// How long a tick may wait for packets to wake the thread anyway: with fifty calls ticks then cost no wake-up of their
-/// own, and a mix (which waits for its frame of 20 ms) is late by less than a millisecond.
-const LEEWAY: Duration = PACE;
+/// How long a tick may wait for packets to wake the thread anyway: with ten calls ticks cost no wake-up of their own,
+/// and what they make (frames of 20 ms, for phones that have a jitter buffer) is late by no more than this.
+const LEEWAY: Duration = Duration::from_millis(2);
 
 /// The thread's whole state.
 pub(super) struct Thread {
