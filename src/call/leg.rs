@@ -1,5 +1,6 @@
 //! One leg of a call: what it is, where its packets come from and go to, and how it is fed.
 
+use crate::call::beside::Beside;
 use crate::call::keys::{Key, Keypad, Way};
 use crate::call::line::Line;
 use crate::call::mode::Party;
@@ -28,9 +29,9 @@ const SILENT_AFTER: Samples = Samples::from_millis(10);
 pub(crate) enum Path {
     /// One source of the same codec and no clip: its packets pass as they are.
     Relay(LegId),
-    /// One source, and a clip to lay over it or a codec to change: on arrival.
+    /// One party of the call, and a clip or supervisors to lay over it, or a codec to change: on arrival.
     Overlay(LegId),
-    /// No source or several: by the clock.
+    /// Nobody, or several: by the clock.
     Mix,
 }
 
@@ -65,6 +66,8 @@ pub(crate) struct Leg {
     pub voice: Voice,
     /// What is said to it.
     pub line: Line,
+    /// The supervisors it hears beside the source of its overlay.
+    pub beside: Vec<Beside>,
     pub report_due: MediaTime,
     /// How loud it hears.
     pub volume: Volume,
@@ -97,6 +100,7 @@ impl Leg {
             sender: Sender::new(seed, spec.media.codec.clock()),
             voice: Voice::new(spec.media.codec),
             line: Line::new(&spec.media),
+            beside: Vec::new(),
             report_due: rtcp::due(now, seed, true),
             volume: Volume::default(),
             fader: Fader::default(),
