@@ -9,6 +9,7 @@ use crate::call::{Ack, Call, CallOptions, Command, LegSpec, Output, Port, Refusa
 use crate::event::{Event, What};
 use crate::id::{CallId, LegId};
 use crate::io::clock;
+use crate::io::recorder::{self, Line};
 use crate::io::rtp::LegSockets;
 use crate::io::udp::{Arrived, DATAGRAM, Key, PACE, Sockets};
 use crate::time::MediaTime;
@@ -69,6 +70,7 @@ struct Slot {
     began: Instant,
     logic: Logic,
     legs: Vec<LegIo>,
+    recording: Line,
 }
 
 /// What decides about the packets of a call.
@@ -194,7 +196,7 @@ impl Thread {
 
     fn open(&mut self, id: CallId, options: CallOptions) {
         let logic = Logic::Whole(Box::new(Call::new(options)));
-        let index = self.slots.insert(Slot { id, began: clock::now(), logic, legs: Vec::new() });
+        let index = self.slots.insert(Slot { id, began: clock::now(), logic, legs: Vec::new(), recording: Line::default() });
         self.by_id.insert(id, index);
         self.load.store(self.slots.len(), Ordering::Relaxed);
         self.slots[index].drive(&mut self.edge, |_| ());
@@ -298,7 +300,7 @@ impl Thread {
             let what = What::CallEnded { reason: "ended after an internal failure; the people talked on".into() };
             self.edge.tell(slot.id, Event { at: now, leg: None, what });
         }
-        self.edge.sinks.recorder.finish(slot.id);
+        self.edge.sinks.recorder.finish(slot.id, slot.recording.until);
     }
 
     fn tick(&mut self) {
@@ -340,11 +342,11 @@ impl Slot {
     /// Lets the call do something and carries out all it wants done. `None` if its logic has panicked, now or before.
     fn drive<T>(&mut self, edge: &mut Edge, act: impl FnOnce(&mut Call) -> T) -> Option<T> {
         let Logic::Whole(call) = &mut self.logic else { return None };
-        let (id, legs) = (self.id, &self.legs);
+        let (id, legs, recording) = (self.id, &self.legs, &mut self.recording);
         let done = catch_unwind(AssertUnwindSafe(|| {
             let result = act(call);
             while let Some(output) = call.poll() {
-                edge.carry_out(id, legs, output);
+                edge.carry_out(id, legs, recording, output);
             }
             result
         }));
@@ -368,12 +370,12 @@ impl Slot {
             edge.tell(self.id, event);
         }
         self.logic = Logic::Relaying(Box::new(fallback));
-        edge.sinks.recorder.finish(self.id);
+        edge.sinks.recorder.finish(self.id, self.recording.until);
     }
 }
 
 impl Edge {
-    fn carry_out(&mut self, call: CallId, legs: &[LegIo], output: Output<'_>) {
+    fn carry_out(&mut self, call: CallId, legs: &[LegIo], recording: &mut Line, output: Output<'_>) {
         match output {
             Output::Send { leg, port, to, bytes } => self.send(legs, leg, port, to, bytes),
             Output::Heard { leg, role, at, rate, pcm, .. } => {
@@ -381,7 +383,14 @@ impl Edge {
                     conversations.heard(call, leg, role, at, rate, pcm);
                 }
             }
-            Output::Record { at, rate, customer, agent } => self.sinks.recorder.frame(call, at, rate, customer, agent),
+            Output::Record { at, rate, customer, agent } => {
+                let whole = self.sinks.recorder.frame(call, at, rate, customer, agent);
+                if recording.handed_over(at, whole) {
+                    let what = What::RecordingFailed { reason: recorder::TOO_SLOW.into() };
+                    self.tell(call, Event { at, leg: None, what });
+                }
+            }
+            Output::RecordLeg { leg, at, rate, pcm } => self.sinks.recorder.leg(call, leg, at, rate, pcm),
             Output::Event(event) => self.tell(call, event),
         }
     }
