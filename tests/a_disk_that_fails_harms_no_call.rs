@@ -200,7 +200,9 @@ async fn a_disk_that_hangs() {
     let (server, events) = talk.end().await;
     assert!(of_kind(&events, "recording.gap").is_empty(), "the queue has room for 3 s: nothing is lost");
     assert_eq!(metric(&server, "sotto_record_frames_dropped_total").await, 0);
-    for file in [format!("{call}.wav"), format!("{call}.leg-1.wav")] {
+    let customer = of_kind(&events, "leg.joined").into_iter().find(|e| e["data"]["role"] == "customer").unwrap();
+    let leg = customer["leg"].as_str().unwrap();
+    for file in [format!("{call}.wav"), format!("{call}.{leg}.wav")] {
         in_their_places(&play(&disk.join(file), Format::Wav), |_| true);
     }
 }
