@@ -221,7 +221,12 @@ fn hang(thread: i32, time: Duration) {
     let mut status = 0;
     // SAFETY: these calls touch no memory of ours but `status`, which lives here.
     unsafe {
-        assert_eq!(libc::ptrace(libc::PTRACE_SEIZE, thread, nothing, nothing), 0, "{}", std::io::Error::last_os_error());
+        assert_eq!(
+            libc::ptrace(libc::PTRACE_SEIZE, thread, nothing, nothing),
+            0,
+            "{}",
+            std::io::Error::last_os_error()
+        );
         assert_eq!(libc::ptrace(libc::PTRACE_INTERRUPT, thread, nothing, nothing), 0);
         assert_eq!(libc::waitpid(thread, &mut status, libc::__WALL), thread);
     }

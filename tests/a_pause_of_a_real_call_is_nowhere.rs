@@ -70,7 +70,10 @@ async fn what_is_said_in_it() {
         println!("{name}: silent from {paused} to {resumed} of {} ms", played.ms());
     }
     let whole = playing::wav(&server.get(&path("recording.wav")).await.bytes().await.unwrap());
-    assert!(is_loud(&whole, paused - 2_000, paused) && is_loud(&whole, resumed, whole.ms()), "what is around it is there");
+    assert!(
+        is_loud(&whole, paused - 2_000, paused) && is_loud(&whole, resumed, whole.ms()),
+        "what is around it is there"
+    );
 
     // Said in the pause, heard by the agent, and nowhere in the server.
     let (secret, open) = (spoken(&said, 1), spoken(&said, 2));

@@ -85,20 +85,25 @@ async fn in_parts() {
         let (bench, call) = recorded(format, 100).await;
         let path = format!("/v1/calls/{call}/recording");
         let whole = bench.get(&path).await;
-        assert_eq!((&whole.headers()["content-type"], &whole.headers()["accept-ranges"]), (&kind.parse().unwrap(), &"bytes".parse().unwrap()));
+        assert_eq!(
+            (&whole.headers()["content-type"], &whole.headers()["accept-ranges"]),
+            (&kind.parse().unwrap(), &"bytes".parse().unwrap())
+        );
         let whole = whole.bytes().await.unwrap();
         let length = whole.len();
         for (range, from, to) in
             [("0-0", 0, 1), ("10-99", 10, 100), ("43-44", 43, 45), ("100-", 100, length), ("-7", length - 7, length)]
         {
-            let part = bench.request(Method::GET, &path).header("range", format!("bytes={range}")).send().await.unwrap();
+            let part =
+                bench.request(Method::GET, &path).header("range", format!("bytes={range}")).send().await.unwrap();
             assert_eq!(part.status(), 206, "{range}");
             let told = part.headers()["content-range"].to_str().unwrap().to_owned();
             assert_eq!(told, format!("bytes {from}-{}/{length}", to - 1));
             assert_eq!(part.headers()["content-length"].to_str().unwrap(), (to - from).to_string());
             assert_eq!(part.bytes().await.unwrap(), whole[from..to]);
         }
-        let beyond = bench.request(Method::GET, &path).header("range", format!("bytes={length}-")).send().await.unwrap();
+        let beyond =
+            bench.request(Method::GET, &path).header("range", format!("bytes={length}-")).send().await.unwrap();
         assert_eq!(beyond.headers()["content-range"].to_str().unwrap(), format!("bytes */{length}"));
         problem(beyond, 416, "out_of_range").await;
         let head = bench.request(Method::HEAD, &path).send().await.unwrap();

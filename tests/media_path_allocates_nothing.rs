@@ -92,7 +92,8 @@ impl Running {
             Party { leg: phone.leg, from: phone.from, packet, sequence: phone.header.sequence }
         });
         let parties = parties.collect();
-        let mut running = Running { call: stage.call, now: stage.now, parties, sent: 0, heard: 0, recorded: 0, alone: 0 };
+        let mut running =
+            Running { call: stage.call, now: stage.now, parties, sent: 0, heard: 0, recorded: 0, alone: 0 };
         running.run(100);
         (running.sent, running.heard, running.recorded, running.alone) = (0, 0, 0, 0);
         running

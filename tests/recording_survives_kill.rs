@@ -9,8 +9,8 @@ mod playing;
 use playing::play;
 use sotto::call::FRAME;
 use sotto::config::{Format, Recording};
-use sotto::event::What;
-use sotto::id::{CallId, Tenant};
+use sotto::event::{Event, What};
+use sotto::id::{CallId, LegId, Tenant};
 use sotto::io::clock;
 use sotto::io::journal::Journal;
 use sotto::io::metrics::Metrics;
@@ -119,6 +119,36 @@ fn kill_a_recorder(dir: &Path, format: Format, life: Duration) -> BTreeMap<CallI
     while read(&mut handed_over) {}
     assert!(!child.wait().unwrap().success());
     handed_over
+}
+
+/// A recording that was still being completed when its call had ended already: told after the end, and only once.
+#[tokio::test]
+async fn a_recording_without_an_end_is_ended_after_its_call() {
+    let dir = std::env::temp_dir().join(format!("sotto-recording-{:016x}", clock::random()));
+    let call = CallId::new(clock::wall_ms() as u64, 1, 1, clock::random());
+    let leg = Some(LegId(2));
+    let mut ends = Vec::new();
+    for start in 0..3 {
+        let (journal, task) = Journal::start(&dir, Tenant::default(), Arc::new(Metrics::default())).await.unwrap();
+        if start == 0 {
+            for (ms, leg, what) in [
+                (20, leg, What::RecordingStarted {}),
+                (30, None, What::RecordingStarted {}),
+                (900, None, What::RecordingEnded { reason: "the call ended".into() }),
+                (900, None, What::CallEnded { reason: "the customer hung up".into() }),
+            ] {
+                journal.record(call, Event { at: MediaTime::from_millis(ms), leg, what });
+            }
+        }
+        journal.flush().await.unwrap();
+        let events = journal.events(call, 0, 100).await.unwrap();
+        ends = events.into_iter().skip(4).map(|r| (r.id.epoch, r.id.seq, r.event)).collect();
+        drop(journal);
+        task.await.unwrap();
+    }
+    let what = What::RecordingEnded { reason: "the server stopped unexpectedly".into() };
+    assert_eq!(ends, [(1, 1, Event { at: MediaTime::from_millis(20), leg, what })], "its file is gone: where it began");
+    std::fs::remove_dir_all(&dir).unwrap();
 }
 
 /// What the journal says of the recording's end once the server has started again. Every start ends what is open, and only

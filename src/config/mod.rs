@@ -147,7 +147,7 @@ pub struct Recording {
 
 impl Default for Recording {
     fn default() -> Self {
-        Recording { enabled: true, format: Format::Wav, bitrate: 24_000, legs: false }
+        Recording { enabled: true, format: Format::Wav, bitrate: 16_000, legs: false }
     }
 }
 
@@ -156,7 +156,7 @@ impl Default for Recording {
 pub enum Format {
     /// 16-bit samples: exact, and read by everything.
     Wav,
-    /// Opus in Ogg (RFC 7845): a fifth of the size.
+    /// Opus in Ogg (RFC 7845): a sixth of the size, at the default bitrate and 8 kHz.
     Opus,
 }
 

@@ -180,8 +180,11 @@ impl Opus {
             self.frame.resize(self.rate.frame() * self.channels, 0);
             let packet = self.encode()?;
             let last = self.packets * frame >= end;
-            let (info, granule) =
-                if last { (PacketWriteEndInfo::EndStream, end) } else { (PacketWriteEndInfo::EndPage, self.packets * frame) };
+            let (info, granule) = if last {
+                (PacketWriteEndInfo::EndStream, end)
+            } else {
+                (PacketWriteEndInfo::EndPage, self.packets * frame)
+            };
             self.page(packet, info, granule)?;
         }
         self.pages.inner_mut().close()

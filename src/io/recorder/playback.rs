@@ -49,7 +49,7 @@ impl Playback {
     }
 
     /// The next samples of all channels in turn; none at the end.
-    pub fn next(&mut self) -> io::Result<Option<Vec<i16>>> {
+    pub fn play(&mut self) -> io::Result<Option<Vec<i16>>> {
         let channels = usize::from(self.head.channels);
         while self.left > 0 {
             let Some(packet) = self.packets.read_packet().map_err(io::Error::other)? else { break };

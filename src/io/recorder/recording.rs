@@ -213,12 +213,12 @@ impl Recording {
 
     fn refuse(&mut self, now: Instant, at: MediaTime, error: &io::Error) {
         // Neither a file of this name nor the limit of a format goes away.
-        let final_ = matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::FileTooLarge);
+        let for_good = matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::FileTooLarge);
         let why = why(error);
         if self.refused.is_none() {
             self.tell(at, What::RecordingFailed { reason: why.clone() });
         }
-        self.refused = Some(Refused { again: (!final_).then(|| now + PATIENCE), why });
+        self.refused = Some(Refused { again: (!for_good).then(|| now + PATIENCE), why });
     }
 
     /// Samples of each channel so far.

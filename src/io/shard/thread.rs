@@ -196,7 +196,8 @@ impl Thread {
 
     fn open(&mut self, id: CallId, options: CallOptions) {
         let logic = Logic::Whole(Box::new(Call::new(options)));
-        let index = self.slots.insert(Slot { id, began: clock::now(), logic, legs: Vec::new(), recording: Line::default() });
+        let index =
+            self.slots.insert(Slot { id, began: clock::now(), logic, legs: Vec::new(), recording: Line::default() });
         self.by_id.insert(id, index);
         self.load.store(self.slots.len(), Ordering::Relaxed);
         self.slots[index].drive(&mut self.edge, |_| ());

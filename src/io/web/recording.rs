@@ -132,7 +132,8 @@ async fn decoded(file: File, name: &str) -> Result<Response, Problem> {
     let (shape, samples) = (playback.shape(), playback.left().min(playback.shape().longest()));
     let header = std::io::Result::Ok(shape.header(samples).to_vec());
     let pcm = futures_util::stream::unfold(playback, |mut playback| async {
-        let decode = move || (0..CHUNK).try_fold(Vec::new(), |bytes, _| decode(&mut playback, bytes)).map(|b| (b, playback));
+        let decode =
+            move || (0..CHUNK).try_fold(Vec::new(), |bytes, _| decode(&mut playback, bytes)).map(|b| (b, playback));
         match spawn_blocking(decode).await.unwrap_or_else(|e| Err(std::io::Error::other(e))) {
             Ok((bytes, _)) if bytes.is_empty() => None,
             Ok((bytes, playback)) => Some((Ok(bytes), playback)),
@@ -146,11 +147,16 @@ async fn decoded(file: File, name: &str) -> Result<Response, Problem> {
 
 /// The next packet's samples behind `bytes`.
 fn decode(playback: &mut Playback, mut bytes: Vec<u8>) -> std::io::Result<Vec<u8>> {
-    bytes.extend(playback.next()?.unwrap_or_default().iter().flat_map(|sample| sample.to_le_bytes()));
+    bytes.extend(playback.play()?.unwrap_or_default().iter().flat_map(|sample| sample.to_le_bytes()));
     Ok(bytes)
 }
 
-fn describe(mut response: Response, (kind, name): (&str, &str), length: u64, ranges: &str) -> Result<Response, Problem> {
+fn describe(
+    mut response: Response,
+    (kind, name): (&str, &str),
+    length: u64,
+    ranges: &str,
+) -> Result<Response, Problem> {
     let disposition = format!("inline; filename=\"{name}\"");
     for (field, text) in [
         (header::CONTENT_TYPE, kind),
