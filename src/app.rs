@@ -29,7 +29,8 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// How long parties may take to be told that the server goes, and conversations to get their last words.
+/// How long parties may take to be told that the server goes, conversations to get their last words, and the disk to take
+/// the last recordings.
 const GOODBYE: Duration = Duration::from_secs(5);
 
 /// A running server.
@@ -59,7 +60,8 @@ impl App {
             .await
             .with_context(|| format!("the journal in {} cannot be opened", store.display()))?;
         let (recorder, recorder_thread) =
-            Recorder::start(store, tenant.clone(), journal.clone(), metrics.clone()).context("no recorder")?;
+            Recorder::start_with(config.recording, store, tenant.clone(), journal.clone(), metrics.clone())
+                .context("no recorder")?;
         let token = token(&config)?;
 
         let synthesiser = Synthesiser::new(&config.speech.voice)?;
@@ -159,10 +161,7 @@ impl App {
             shard.stop().await;
         }
         self.recorder.close();
-        let recorder_thread = self.recorder_thread;
-        if tokio::task::spawn_blocking(move || recorder_thread.join()).await.is_ok_and(|ended| ended.is_err()) {
-            tracing::error!("the recorder failed: the last recordings may lack their end");
-        }
+        complete(self.recorder_thread).await;
         if let Err(error) = self.journal.flush().await {
             tracing::error!(%error, "the journal's last events may be missing");
         }
@@ -172,6 +171,19 @@ impl App {
         }
         // The commit task ends when the last way into the journal is dropped; what it had is committed above.
         self.journal_task.abort();
+    }
+}
+
+/// Waits until the recorder has completed its files, but not for ever: a disk that hangs must not keep the server.
+async fn complete(recorder: std::thread::JoinHandle<()>) {
+    let given_up = clock::now() + GOODBYE;
+    while !recorder.is_finished() && clock::now() < given_up {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    if !recorder.is_finished() {
+        tracing::error!("the disk does not take the last recordings: they may lack their end");
+    } else if recorder.join().is_err() {
+        tracing::error!("the recorder failed: the last recordings may lack their end");
     }
 }
 

@@ -354,7 +354,7 @@ pub enum What {
         /// By which clip.
         clip: ClipId,
     },
-    /// A recording began.
+    /// A recording began. `leg` names whose it is; none means the whole call's.
     #[serde(rename = "recording.started")]
     RecordingStarted {},
     /// Nothing is recorded, transcribed or coached from here on, until `recording.resumed`.
@@ -363,7 +363,24 @@ pub enum What {
     /// The pause is over.
     #[serde(rename = "recording.resumed")]
     RecordingResumed {},
-    /// A recording is complete.
+    /// The disk refused, or was too slow: what comes now is not recorded, until it takes something again and
+    /// `recording.gap` tells what is missing. `leg` names whose recording it is; none means the whole call's.
+    #[serde(rename = "recording.failed")]
+    RecordingFailed {
+        /// Why.
+        reason: String,
+    },
+    /// Something is missing in the recording: silence lies there instead, and all else is in its place.
+    #[serde(rename = "recording.gap")]
+    RecordingGap {
+        /// The first sample that is missing.
+        start: MediaTime,
+        /// The first that is there again.
+        end: MediaTime,
+        /// Why.
+        reason: String,
+    },
+    /// A recording is complete. `leg` names whose it is; none means the whole call's.
     #[serde(rename = "recording.ended")]
     RecordingEnded {
         /// Why it ended.
@@ -402,6 +419,8 @@ impl What {
             What::RecordingStarted {} => "recording.started",
             What::RecordingPaused {} => "recording.paused",
             What::RecordingResumed {} => "recording.resumed",
+            What::RecordingFailed { .. } => "recording.failed",
+            What::RecordingGap { .. } => "recording.gap",
             What::RecordingEnded { .. } => "recording.ended",
         }
     }

@@ -260,7 +260,9 @@ fn again(options: CallOptions, commands: Vec<(MediaTime, Command)>, people: &Peo
             match output {
                 sotto::call::Output::Send { leg, port, bytes, .. } => sent.push((now, leg, port, bytes.to_vec())),
                 sotto::call::Output::Event(event) => events.push(event),
-                sotto::call::Output::Heard { .. } | sotto::call::Output::Record { .. } => {}
+                sotto::call::Output::Heard { .. }
+                | sotto::call::Output::Record { .. }
+                | sotto::call::Output::RecordLeg { .. } => {}
             }
         }
     };

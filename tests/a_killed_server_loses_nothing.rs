@@ -1,5 +1,5 @@
 //! `kill -9` at random moments of a call: what a client was told is committed is in the journal afterwards, the
-//! database opens cleanly, and the recording plays to within 100 ms of the end.
+//! database opens cleanly, and the recording, WAV in one round and Opus in the next, plays to within 100 ms of the end.
 
 mod live;
 
@@ -23,7 +23,7 @@ async fn ten_times_at_random_moments() {
         let moment = Duration::from_millis(dice.random_range(300..6_000));
         table.push(one_round(&folder, round, moment).await);
     }
-    println!("round  killed after  events seen  watermark  in the journal  recording ends before the kill by");
+    println!("round  as    killed after  events seen  watermark  in the journal  recording ends before the kill by");
     for row in &table {
         println!("{row}");
     }
@@ -34,7 +34,9 @@ async fn one_round(folder: &Folder, round: usize, moment: Duration) -> String {
     let mut customer = Party::bind(PartyOptions::new("customer", 2 * round as u64 + 1)).await.unwrap();
     let routes =
         format!("[[route]]\ncalled = 'agent'\nsteps = [ {{connect = {{to = \"sip:agent@{}\"}}}} ]\n", agent.sip_addr());
-    let server = Server::start(&folder.0, live::model().to_str().unwrap(), &routes);
+    let format = if round.is_multiple_of(2) { "wav" } else { "opus" };
+    let recording = format!("format = \"{format}\"");
+    let server = Server::start_under(&[], &folder.0, live::model().to_str().unwrap(), &routes, &recording);
     let mut follower = server.follow().await;
     let uri = format!("sip:agent@{}", server.sip);
     let began = clock::now();
@@ -75,19 +77,22 @@ async fn one_round(folder: &Folder, round: usize, moment: Duration) -> String {
         }
     }
     assert!(checked as u64 >= watermark, "{checked} events were seen up to the watermark {watermark}");
-    let last = journal.as_array().unwrap().last().unwrap();
+    let [.., recording, last] = &journal.as_array().unwrap()[..] else { panic!("{journal}") };
     assert_eq!(last["type"], "sotto.call.ended", "a recovered call is closed");
+    assert_eq!(recording["type"], "sotto.recording.ended", "and its recording before it");
 
     let wav = server.get(&format!("/v1/calls/{call}/recording.wav")).await.bytes().await.unwrap();
     let reader = hound::WavReader::new(std::io::Cursor::new(wav)).unwrap();
     let length = Duration::from_secs_f64(f64::from(reader.duration()) / f64::from(reader.spec().sample_rate));
+    let told = Duration::from_secs_f64(recording["mediatime"].as_i64().unwrap() as f64 / 48_000.0);
+    assert_eq!(told.as_millis(), length.as_millis(), "where it ends was told");
     // The call's clock starts when the INVITE is taken, a little after `began`; the capture ends with the kill.
     let short = killed.saturating_sub(length);
     assert!(short <= Duration::from_millis(100) + SETUP, "the recording is {length:?} long, killed at {killed:?}");
     let check = integrity(&folder.0.join("data/sotto.db")).await;
     assert_eq!(check, "ok");
     format!(
-        "{round:>5}  {:>9} ms  {:>11}  {watermark:>9}  {:>14}  {:>8} ms",
+        "{round:>5} {format:>4}  {:>9} ms  {:>11}  {watermark:>9}  {:>14}  {:>8} ms",
         killed.as_millis(),
         follower.seen.len(),
         kept.len(),

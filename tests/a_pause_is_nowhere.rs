@@ -29,7 +29,8 @@ fn say(stage: &mut Stage, legs: [LegId; 2], value: i16) {
 fn loudest(stage: &Stage) -> i16 {
     let recorded = stage.recorded.iter().flat_map(|r| r.customer.iter().chain(&r.agent));
     let heard = stage.heard.values().flatten().flat_map(|(_, pcm, _)| pcm);
-    recorded.chain(heard).map(|s| s.saturating_abs()).max().unwrap()
+    let alone = stage.recorded_alone.values().flatten().flat_map(|(_, pcm)| pcm);
+    recorded.chain(heard).chain(alone).map(|s| s.saturating_abs()).max().unwrap()
 }
 
 #[test]

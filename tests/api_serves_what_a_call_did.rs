@@ -1,13 +1,11 @@
-//! Transcript, events and recording of a call, while it runs and afterwards.
+//! Transcript and events of a call, while it runs and afterwards.
 
 mod api_bench;
 
 use api_bench::{Bench, new_call};
 use serde_json::Value;
-use sotto::call::FRAME;
 use sotto::event::{Role, What};
 use sotto::id::UtteranceId;
-use sotto::media::pcm::Rate;
 use sotto::time::MediaTime;
 
 fn said(utterance: u32, role: Role, start: i64, text: &str) -> What {
@@ -66,42 +64,4 @@ async fn events_come_in_pages_that_name_the_next() {
     assert_eq!(after.len(), 2);
     let none: Vec<Value> = bench.get(&format!("/v1/calls/{call}/events?after=25")).await.json().await.unwrap();
     assert!(none.is_empty());
-}
-
-#[tokio::test]
-async fn a_recording_plays_while_it_is_written_and_after() {
-    let bench = Bench::new().await;
-    let call = new_call();
-    let path = format!("/v1/calls/{call}/recording.wav");
-    let frame = |n: i64| {
-        bench.recorder.frame(call, MediaTime::from_millis(n * 20), Rate::Narrow, &[n as i16; FRAME], &[-5; FRAME])
-    };
-    (0..500).for_each(frame);
-    let mut length = 0;
-    // The recorder's thread writes on in its own time: every download must be a whole file, the last one complete.
-    while length < 500 * FRAME {
-        let samples = download(&bench, &path).await;
-        assert!(samples.len() >= length);
-        for (index, pair) in samples.iter().enumerate() {
-            assert_eq!(*pair, [(index / FRAME) as i16, -5]);
-        }
-        length = samples.len();
-    }
-    bench.recorder.finish(call);
-    assert_eq!(download(&bench, &path).await.len(), 500 * FRAME);
-}
-
-async fn download(bench: &Bench, path: &str) -> Vec<[i16; 2]> {
-    let response = bench.get(path).await;
-    if response.status() == 404 {
-        return Vec::new();
-    }
-    assert_eq!(response.headers()["content-type"], "audio/wav");
-    let told: usize = response.headers()["content-length"].to_str().unwrap().parse().unwrap();
-    let bytes = response.bytes().await.unwrap();
-    assert_eq!(bytes.len(), told);
-    let wav = hound::WavReader::new(std::io::Cursor::new(&bytes)).unwrap();
-    assert_eq!(wav.len() as usize * 2 + 44, told, "the header tells of all that is there");
-    let samples: Vec<i16> = wav.into_samples().map(Result::unwrap).collect();
-    samples.chunks(2).map(|pair| [pair[0], pair[1]]).collect()
 }

@@ -82,6 +82,7 @@ struct Running {
     sent: u64,
     heard: u64,
     recorded: u64,
+    alone: u64,
 }
 
 impl Running {
@@ -94,9 +95,10 @@ impl Running {
             Party { leg: phone.leg, from: phone.from, packet, sequence: phone.header.sequence }
         });
         let parties = parties.collect();
-        let mut running = Running { call: stage.call, now: stage.now, parties, sent: 0, heard: 0, recorded: 0 };
+        let mut running =
+            Running { call: stage.call, now: stage.now, parties, sent: 0, heard: 0, recorded: 0, alone: 0 };
         running.run(100);
-        (running.sent, running.heard, running.recorded) = (0, 0, 0);
+        (running.sent, running.heard, running.recorded, running.alone) = (0, 0, 0, 0);
         running
     }
 
@@ -132,6 +134,7 @@ impl Running {
                 Output::Send { .. } => self.sent += 1,
                 Output::Heard { .. } => self.heard += 1,
                 Output::Record { .. } => self.recorded += 1,
+                Output::RecordLeg { .. } => self.alone += 1,
                 // Nothing happens in these seconds but talk.
                 Output::Event(event) => panic!("{event:?}"),
             }
@@ -152,7 +155,8 @@ fn twenty_seconds_cost_nothing(name: &str, stage: Stage) {
     let legs = running.parties.len() as u64;
     assert_eq!(allocations(|| running.run(1000)), 0, "{name}");
     assert!(running.sent >= 1000 * legs, "{name}: {} packets", running.sent);
-    assert_eq!((running.heard, running.recorded), (2000, 1000), "{name}: both are heard and recorded");
+    let kept = (running.heard, running.recorded, running.alone);
+    assert_eq!(kept, (2000, 1000, 2000), "{name}: both are heard and recorded");
 }
 
 #[test]
@@ -283,7 +287,9 @@ fn frames_on_their_way_to_ears_and_recording() {
     let conversations = Conversations::start(setting, Arc::new(Nowhere), runtime.handle()).unwrap();
     let journal = Journal::start(&store, Tenant::default(), metrics.clone());
     let (journal, _task) = runtime.block_on(journal).unwrap();
-    let (recorder, thread) = Recorder::start(&store, Tenant::default(), journal, metrics.clone()).unwrap();
+    let setting = sotto::config::Recording { legs: true, ..Default::default() };
+    let tenant = Tenant::default();
+    let (recorder, thread) = Recorder::start_with(setting, &store, tenant, journal, metrics.clone()).unwrap();
     let call = CallId::new(1_790_000_000_000, 0, 0, 7);
     conversations.open(call, "none".into());
     let frame = |n: i64| {
@@ -291,6 +297,7 @@ fn frames_on_their_way_to_ears_and_recording() {
         conversations.heard(call, LegId(1), Role::Customer, at, Rate::Narrow, &pcm);
         conversations.heard(call, LegId(2), Role::Agent, at, Rate::Narrow, &pcm);
         recorder.frame(call, at, Rate::Narrow, &pcm, &pcm);
+        recorder.leg(call, LegId(1), at, Rate::Narrow, &pcm);
     };
     (0..100).for_each(frame);
     // As fast as this thread can: the others cannot keep up.

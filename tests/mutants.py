@@ -88,7 +88,10 @@ mutant("a party aside is recorded", PERMISSION, "    takes_part\n", "    (takes_
 mutant("a supervisor is recorded", PERMISSION, "Purpose::Recording => is_party &&", "Purpose::Recording =>", PERMITTED)
 mutant("a bridge is transcribed", PERMISSION, "Purpose::Transcribing => is_party &&", "Purpose::Transcribing =>", PERMITTED)
 mutant("what is not permitted is heard", PERMISSION, "Purpose::Listening => permits.listening", "Purpose::Listening => true", PERMITTED)
-mutant("recording without asking", TICKS, "voice_of(leg, (at, rate), Purpose::Recording, permits, &self.pause)", "leg.voice.at(Ear::Tap, rate)", test("recording_obeys_the_rule"))
+mutant("recording without asking", TICKS, "voice_of(leg, (at, rate), Purpose::Recording, permits, &self.pause);", "(leg.voice.at(Ear::Tap, rate).0, Made::Silent);", test("recording_obeys_the_rule"))
+
+mutant("a leg by itself is recorded without asking", TICKS, "self.outbox.record_leg(leg.id(), at, rate, voice);", "self.outbox.record_leg(leg.id(), at, rate, leg.voice.at(Ear::Tap, rate).0);", test("recording_obeys_the_rule"))
+mutant("a pause is recorded leg by leg", TICKS, "self.outbox.record_leg(leg.id(), at, rate, voice);", "self.outbox.record_leg(leg.id(), at, rate, leg.voice.at(Ear::Tap, rate).0);", test("a_pause_is_nowhere"))
 
 # ---- the rest of the rule
 mutant("a leg hears itself", MODE, "listener.leg != party.leg\n", "(listener.leg != party.leg || true)\n")

@@ -351,6 +351,7 @@ impl World {
                     Left::Packet(leg, packet.header, packet.payload.to_vec())
                 }
                 Output::Record { customer, agent, .. } => Left::Record([customer.to_vec(), agent.to_vec()]),
+                Output::RecordLeg { leg, pcm, .. } => Left::RecordLeg(leg, pcm.to_vec()),
                 Output::Event(event) => Left::Event(event),
                 Output::Heard { .. } => Left::Heard,
                 Output::Send { .. } => continue,
@@ -368,6 +369,7 @@ impl World {
                     self.check(!self.oracle.closed, || "recorded after the coach has left".into());
                     self.check_record(&channels);
                 }
+                Left::RecordLeg(leg, pcm) => self.check_record_alone(leg, &pcm),
                 Left::Heard => self.check(!self.oracle.closed, || "listened after the coach has left".into()),
                 Left::Event(event) => self.event(event, counts),
             }
@@ -427,6 +429,17 @@ impl World {
                     Owner::Clip(clip) => self.oracle.clips.get(&clip).is_none_or(|c| c.roles.contains(&role)),
                 };
                 self.check(fits, || format!("the channel of {role:?} holds {:?}", self.owners[place(n)]));
+            }
+        }
+    }
+
+    /// A leg by itself is nobody else, and no clip.
+    fn check_record_alone(&self, leg: LegId, pcm: &[i16]) {
+        for (n, sample) in pcm.iter().step_by(pcm.len() / FRAME).enumerate() {
+            if sample.unsigned_abs() > LOUD {
+                let own = matches!(self.owners[place(n)], Owner::Voice(voice)
+                    if voice.leg == leg && voice.place == Place::InConversation);
+                self.check(own, || format!("the recording of {leg} holds {:?}", self.owners[place(n)]));
             }
         }
     }
@@ -855,6 +868,7 @@ enum Expected {
 enum Left {
     Packet(LegId, Header, Vec<u8>),
     Record([Vec<i16>; 2]),
+    RecordLeg(LegId, Vec<i16>),
     Event(Event),
     Heard,
 }

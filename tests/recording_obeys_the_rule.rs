@@ -55,6 +55,29 @@ fn each_channel_is_one_side() {
     }
 }
 
+/// A leg's own recording holds its voice and nothing else, whoever whispers, and a supervisor has none.
+#[test]
+fn a_leg_by_itself_is_its_voice_alone() {
+    let (mut stage, customer, agent) = scene();
+    stage.play(tones::beep(CLIP, 600), Audience::Own(Mode::Barge)).unwrap();
+    stage.run(600);
+    let alone = |stage: &Stage, leg: LegId| {
+        let frames = stage.recorded_alone[&leg].iter().rev().take(20).rev();
+        let pcm: Vec<i16> = frames.flat_map(|(_, pcm)| pcm.clone()).collect();
+        [CUSTOMER, AGENT, SUPERVISOR, CLIP].map(|hz| tones::hears(&pcm, hz))
+    };
+    assert_eq!(alone(&stage, customer), [true, false, false, false]);
+    assert_eq!(alone(&stage, agent), [false, true, false, false]);
+    assert_eq!(stage.recorded_alone.keys().collect::<Vec<_>>(), [&customer, &agent], "supervisors are not recorded");
+    stage.command(Command::SetPlace { leg: agent, place: Place::Aside }).unwrap();
+    stage.run(500);
+    assert_eq!(alone(&stage, agent), [false; 4]);
+    for frames in stage.recorded_alone.values() {
+        assert!(frames.windows(2).all(|w| w[1].0 - w[0].0 == Samples::FRAME));
+        assert_eq!(frames.last().unwrap().0, stage.recorded.last().unwrap().at, "on one clock");
+    }
+}
+
 #[test]
 fn who_is_aside_is_not_recorded() {
     let (mut stage, customer, _) = scene();

@@ -308,6 +308,9 @@ pub enum Output<'a> {
     /// 20 ms of recording: each channel is what that party said and what the coach said to them. All of a call's are at
     /// one rate, that of its first answered leg. Silence in a pause.
     Record { at: MediaTime, rate: Rate, customer: &'a [i16], agent: &'a [i16] },
+    /// The same 20 ms of one customer or agent by themselves: their voice alone, at the recording's rate, silence where
+    /// it may not be kept.
+    RecordLeg { leg: LegId, at: MediaTime, rate: Rate, pcm: &'a [i16] },
     /// Something happened.
     Event(Event),
 }

@@ -11,13 +11,15 @@ use std::net::SocketAddr;
 /// Bytes of packets held at most. A tick of 16 legs that catches up 100 ms makes 17 kB; beyond the bound the driver
 /// has stopped draining, and what cannot be held is dropped, as a network would.
 const MAX_BYTES: usize = 128 * 1024;
-/// Samples held at most, dropped beyond: a second of catching up for 16 legs at 8 kHz, a tenth of it at 48.
-const MAX_SAMPLES: usize = 1024 * 160;
+/// Samples held at most, dropped beyond: a second of catching up for 16 legs at 8 kHz, a tenth of it at 48. Each leg has two
+/// frames in a tick: one for the ears, one for its recording.
+const MAX_SAMPLES: usize = 2 * 1024 * 160;
 
 enum Waiting {
     Send { leg: LegId, port: Port, to: SocketAddr, from: usize, until: usize },
     Heard { leg: LegId, role: Role, at: MediaTime, rate: Rate, frame: usize, concealed: bool },
     Record { at: MediaTime, rate: Rate, customer: usize, agent: usize },
+    RecordLeg { leg: LegId, at: MediaTime, rate: Rate, frame: usize },
     Event(Event),
 }
 
@@ -67,6 +69,13 @@ impl Outbox {
         }
     }
 
+    /// `pcm` is a whole frame of `rate`.
+    pub fn record_leg(&mut self, leg: LegId, at: MediaTime, rate: Rate, pcm: &[i16]) {
+        if let Some(frame) = self.keep(pcm) {
+            self.waiting.push_back(Waiting::RecordLeg { leg, at, rate, frame });
+        }
+    }
+
     pub fn take(&mut self) -> Option<Output<'_>> {
         Some(match self.waiting.pop_front()? {
             Waiting::Send { leg, port, to, from, until } => {
@@ -78,6 +87,9 @@ impl Outbox {
             Waiting::Record { at, rate, customer, agent } => {
                 let (customer, agent) = (self.frame(customer, rate)?, self.frame(agent, rate)?);
                 Output::Record { at, rate, customer, agent }
+            }
+            Waiting::RecordLeg { leg, at, rate, frame } => {
+                Output::RecordLeg { leg, at, rate, pcm: self.frame(frame, rate)? }
             }
             Waiting::Event(event) => Output::Event(event),
         })

@@ -90,7 +90,9 @@ impl Call {
         for ((role, track), side) in [Role::Customer, Role::Agent].into_iter().zip(tracks).zip(&mut self.mixed) {
             sum.begin(rate);
             for leg in self.legs.iter().filter(|l| l.party.role == role) {
-                sum.add(voice_of(leg, (at, rate), Purpose::Recording, permits, &self.pause).0);
+                let (voice, _) = voice_of(leg, (at, rate), Purpose::Recording, permits, &self.pause);
+                self.outbox.record_leg(leg.id(), at, rate, voice);
+                sum.add(voice);
             }
             track.collect(at, sum);
             sum.frame(side);

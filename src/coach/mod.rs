@@ -169,6 +169,8 @@ impl Coach {
             | What::PromptShown { .. }
             | What::PromptSpoken { .. }
             | What::RecordingStarted {}
+            | What::RecordingFailed { .. }
+            | What::RecordingGap { .. }
             | What::RecordingEnded { .. } => {}
         }
         self.tick(now);

@@ -2,7 +2,9 @@
 
 use super::fault::Faults;
 use super::raw::{Section, Written};
-use super::{Coach, Http, Media, Network, Recording, Secret, Sensitivity, Sip, Speech, Srtp, Store, Trunk, Way};
+use super::{
+    Coach, Format, Http, Media, Network, Recording, Secret, Sensitivity, Sip, Speech, Srtp, Store, Trunk, Way,
+};
 use crate::event::Mode;
 use regex::Regex;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -252,10 +254,19 @@ pub(super) fn one_of<T: Copy>(
     found
 }
 
-pub(super) fn recording(mut section: Section<'_>) -> Recording {
-    let enabled = section.flag("enabled").unwrap_or(true);
+pub(super) fn recording(mut section: Section<'_>, faults: &Faults) -> Recording {
+    let default = Recording::default();
+    let formats = [("wav", Format::Wav), ("opus", Format::Opus)];
+    let format = section.text("format").and_then(|written| one_of("recording.format", &written, &formats, faults));
+    let recording = Recording {
+        enabled: section.flag("enabled").unwrap_or(default.enabled),
+        format: format.unwrap_or(default.format),
+        // RFC 6716 §2.1.1: below 8 kbit/s a voice is narrow and rough, above 64 nothing is gained for one.
+        bitrate: section.whole("bitrate", 8_000..=64_000).map_or(default.bitrate, |written| written.value as u32),
+        legs: section.flag("legs").unwrap_or(default.legs),
+    };
     section.end();
-    Recording { enabled }
+    recording
 }
 
 pub(super) fn trunks(sections: Vec<Section<'_>>, faults: &Faults) -> Vec<Trunk> {

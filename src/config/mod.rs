@@ -134,10 +134,31 @@ pub struct Coach {
 }
 
 /// Recording.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Recording {
-    /// Whether calls are recorded (`<store>/recordings/<tenant>/<call>.wav`).
+    /// Whether calls are recorded (`<store>/recordings/<tenant>/<call>.wav`, or `.opus`).
     pub enabled: bool,
+    /// As what.
+    pub format: Format,
+    /// Bits a second for each channel of Opus.
+    pub bitrate: u32,
+    /// Whether each customer and agent is recorded alone too.
+    pub legs: bool,
+}
+
+impl Default for Recording {
+    fn default() -> Self {
+        Recording { enabled: true, format: Format::Wav, bitrate: 16_000, legs: false }
+    }
+}
+
+/// What a recording is written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// 16-bit samples: exact, and read by everything.
+    Wav,
+    /// Opus in Ogg (RFC 7845): a sixth of the size, at the default bitrate and 8 kHz.
+    Opus,
 }
 
 /// A peer that is trusted, and what it may do.
@@ -185,7 +206,7 @@ impl Config {
             media: check::media(root.section("media"), faults),
             http: check::http(root.section("http"), faults),
             speech: check::speech(root.section("speech"), &store, faults),
-            recording: check::recording(root.section("recording")),
+            recording: check::recording(root.section("recording"), faults),
             store,
             coach,
             routes,

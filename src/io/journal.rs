@@ -16,7 +16,8 @@ mod number;
 use crate::event::{Address, Event, EventId, Recorded, Role, What, Words};
 use crate::id::{CallId, LegId, Tenant, UtteranceId};
 use crate::io::metrics::Metrics;
-use crate::io::sqlite::{self, Appender, OpenCall, Reader, StoreError};
+use crate::io::recorder;
+use crate::io::sqlite::{self, Appender, OpenCall, OpenRecording, Reader, StoreError};
 use crate::io::{clock, journal::commit::Committer, journal::number::Numberer};
 use crate::time::MediaTime;
 use std::path::Path;
@@ -170,7 +171,7 @@ impl Journal {
         metrics: Arc<Metrics>,
     ) -> Result<(Journal, JoinHandle<()>), StoreError> {
         let (mut appender, reader) = sqlite::open(dir, &tenant).await?;
-        recover(&mut appender, &metrics).await?;
+        recover(&mut appender, dir, &metrics).await?;
         let (queue, from_queue) = mpsc::channel(QUEUE);
         let (pending, from_pending) = mpsc::channel(PENDING);
         let published = broadcast::Sender::new(PUBLISHED);
@@ -242,23 +243,43 @@ impl Journal {
     }
 }
 
-/// Ends, in a new epoch, every call that a dead process left open.
-async fn recover(appender: &mut Appender, metrics: &Metrics) -> Result<(), StoreError> {
-    let open = appender.open_calls().await?;
-    if open.is_empty() {
+/// Ends, in a new epoch, every call that a dead process left open, and before it its recordings.
+async fn recover(appender: &mut Appender, dir: &Path, metrics: &Metrics) -> Result<(), StoreError> {
+    let (calls, recordings) = (appender.open_calls().await?, appender.open_recordings().await?);
+    let mut ends = Ends::default();
+    for OpenRecording { tenant, call, leg, epoch, began } in recordings {
+        let at = recorder::recover(dir, &tenant, call, leg).unwrap_or(began);
+        ends.tell((tenant, call, epoch), Event { at, leg, what: What::RecordingEnded { reason: CRASHED.into() } });
+    }
+    for OpenCall { tenant, call, epoch, last } in &calls {
+        // A recording may know that a call went on for longer than its events do.
+        let at = ends.latest(*call).map_or(*last, |at| at.max(*last));
+        let what = What::CallEnded { reason: CRASHED.into() };
+        ends.tell((tenant.clone(), *call, *epoch), Event { at, leg: None, what });
+    }
+    if ends.0.is_empty() {
         return Ok(());
     }
-    let ends: Vec<_> = open.iter().map(crashed).collect();
-    appender.append(&ends).await?;
-    metrics.journal.calls_recovered.inc_by(ends.len() as u64);
-    tracing::warn!(calls = ends.len(), "ended calls that were open when the server stopped unexpectedly");
+    appender.append(&ends.0).await?;
+    metrics.journal.calls_recovered.inc_by(calls.len() as u64);
+    tracing::warn!(calls = calls.len(), "ended calls that were open when the server stopped unexpectedly");
     Ok(())
 }
 
-fn crashed(open: &OpenCall) -> Arc<Recorded> {
-    let id = EventId { call: open.call, epoch: open.epoch.saturating_add(1), seq: 1 };
-    let event = Event { at: open.last, leg: None, what: What::CallEnded { reason: CRASHED.into() } };
-    Arc::new(Recorded { tenant: open.tenant.clone(), id, wall_ms: clock::wall_ms(), event })
+/// What is told of calls in the epoch after their last.
+#[derive(Default)]
+struct Ends(Vec<Arc<Recorded>>);
+
+impl Ends {
+    fn tell(&mut self, (tenant, call, epoch): (Tenant, CallId, u32), event: Event) {
+        let seq = 1 + self.0.iter().filter(|told| told.id.call == call).count() as u64;
+        let id = EventId { call, epoch: epoch.saturating_add(1), seq };
+        self.0.push(Arc::new(Recorded { tenant, id, wall_ms: clock::wall_ms(), event }));
+    }
+
+    fn latest(&self, call: CallId) -> Option<MediaTime> {
+        self.0.iter().filter(|told| told.id.call == call).map(|told| told.event.at).max()
+    }
 }
 
 fn spoken(recorded: Recorded) -> Option<Spoken> {

@@ -92,7 +92,7 @@ pub struct Media {
 pub struct Ears {
     /// Frames of 20 ms that never reached the recogniser's side because its queue was full.
     pub heard_frames_dropped: Counter,
-    /// Frames of 20 ms that never reached the recording because the recorder's queue was full, or its file refused.
+    /// Pieces of 160 samples (20 ms at 8 kHz) that no recording got: the queue was full, or the disk refused.
     pub record_frames_dropped: Counter,
 }
 
@@ -122,8 +122,10 @@ pub struct Recordings {
     pub live: Gauge,
     /// Recordings completed.
     pub completed: Counter,
-    /// Recordings that stopped early because the disk refused.
+    /// Times that a disk refused a recording, or was too slow for it.
     pub failed: Counter,
+    /// Holes in recordings, told as `recording.gap`.
+    pub gaps: Counter,
 }
 
 /// Recognisers.
@@ -254,6 +256,8 @@ impl Metrics {
             What::PromptOffered { .. } => drop(self.coach.prompts_offered.inc()),
             What::PromptSuppressed { .. } => drop(self.coach.prompts_suppressed.inc()),
             What::PromptSpoken { .. } => drop(self.coach.prompts_spoken.inc()),
+            What::RecordingFailed { .. } => drop(self.recordings.failed.inc()),
+            What::RecordingGap { .. } => drop(self.recordings.gaps.inc()),
             What::CommandGiven { .. }
             | What::CommandRefused { .. }
             | What::CoachOpened { .. }
@@ -282,7 +286,7 @@ impl Metrics {
         r.add("srtp_refused", "Datagrams under SRTP that were forged, replayed or plain", &self.media.srtp_refused);
         r.add("tick_lateness_seconds", "How late the calls' ticks came", &self.media.tick_lateness);
         r.add("heard_frames_dropped", "Frames of 20 ms the ears never got", &self.ears.heard_frames_dropped);
-        r.add("record_frames_dropped", "Frames of 20 ms no recording got", &self.ears.record_frames_dropped);
+        r.add("record_frames_dropped", "Pieces of 160 samples no recording got", &self.ears.record_frames_dropped);
         r.add("journal_events", "Events numbered and published", &self.journal.events_recorded);
         r.add("journal_events_lost", "Events that will not be in the database", &self.journal.events_lost);
         r.add("journal_commits", "Batches of events committed", &self.journal.commits);
@@ -306,7 +310,8 @@ impl Metrics {
         r.add("calls_connected", "Calls in which customer and agent came into conversation", &self.calls.connected);
         r.add("calls_failed", "Calls whose logic failed: relayed from then on", &self.calls.failed);
         r.add("recordings_completed", "Recordings completed", &self.recordings.completed);
-        r.add("recordings_failed", "Recordings the disk cut short", &self.recordings.failed);
+        r.add("recordings_failed", "Times a disk refused a recording or was too slow", &self.recordings.failed);
+        r.add("recording_gaps", "Holes in recordings", &self.recordings.gaps);
         r.add("moments", "Moments detected", &self.coach.moments);
         r.add("prompts_offered", "Prompts let through", &self.coach.prompts_offered);
         r.add("prompts_suppressed", "Moments whose advice was held back", &self.coach.prompts_suppressed);

@@ -4,7 +4,7 @@
 //! repeated: a row that is there already stays as it is. Knows nothing of numbering, publishing or retrying.
 
 use crate::event::{Event, EventId, Recorded, What};
-use crate::id::{CallId, Tenant};
+use crate::id::{CallId, LegId, Tenant};
 use crate::time::MediaTime;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
@@ -85,6 +85,21 @@ pub struct OpenCall {
     pub last: MediaTime,
 }
 
+/// A recording that has no `recording.ended`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenRecording {
+    /// Whose.
+    pub tenant: Tenant,
+    /// Of which call.
+    pub call: CallId,
+    /// Of which leg; none means the whole call.
+    pub leg: Option<LegId>,
+    /// The last epoch in which something of the call was written.
+    pub epoch: u32,
+    /// When it began.
+    pub began: MediaTime,
+}
+
 /// Opens the database in `dir`, makes it where there is none, and brings its tables up to date. Folder and files are
 /// readable by the owner alone. The reader sees `tenant`'s rows only.
 pub async fn open(dir: &Path, tenant: &Tenant) -> Result<(Appender, Reader), StoreError> {
@@ -134,6 +149,22 @@ impl Appender {
         .fetch_all(&mut self.connection)
         .await?;
         rows.iter().map(open_call).collect()
+    }
+
+    /// The recordings, of every tenant, that have no `recording.ended`.
+    pub async fn open_recordings(&mut self) -> Result<Vec<OpenRecording>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT tenant, call, leg, min(media_time) AS began,
+                    (SELECT max(epoch) FROM event m WHERE m.tenant = s.tenant AND m.call = s.call) AS epoch
+             FROM event s
+             WHERE type = 'recording.started' AND NOT EXISTS
+                 (SELECT 1 FROM event e WHERE e.tenant = s.tenant AND e.call = s.call AND e.leg IS s.leg
+                                          AND e.type = 'recording.ended')
+             GROUP BY tenant, call, leg",
+        )
+        .fetch_all(&mut self.connection)
+        .await?;
+        rows.iter().map(open_recording).collect()
     }
 
     /// Writes everything into the one file and closes it.
@@ -231,6 +262,18 @@ fn open_call(row: &SqliteRow) -> Result<OpenCall, StoreError> {
         call: call.parse().map_err(|e| unreadable(call, e))?,
         epoch: row.try_get("epoch")?,
         last: MediaTime(row.try_get("last")?),
+    })
+}
+
+fn open_recording(row: &SqliteRow) -> Result<OpenRecording, StoreError> {
+    let call: &str = row.try_get("call")?;
+    let leg: Option<String> = row.try_get("leg")?;
+    Ok(OpenRecording {
+        tenant: Tenant(row.try_get::<&str, _>("tenant")?.into()),
+        call: call.parse().map_err(|e| unreadable(call, e))?,
+        leg: leg.map(|leg| leg.parse()).transpose().map_err(|e| unreadable(call, e))?,
+        epoch: row.try_get("epoch")?,
+        began: MediaTime(row.try_get("began")?),
     })
 }
 

@@ -97,6 +97,8 @@ impl Session {
                 call::Output::Record { at, rate, customer, agent } => {
                     does(Output::Record { at, rate, customer, agent });
                 }
+                // A session keeps what the call as a whole sounds like; who wants a leg alone takes it from the call.
+                call::Output::RecordLeg { .. } => {}
                 call::Output::Heard { leg, role, at, rate, pcm, .. } => {
                     self.conversation.handle(now, Input::Heard { leg, role, at, rate, pcm });
                 }

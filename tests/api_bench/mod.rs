@@ -38,10 +38,16 @@ pub struct Bench {
 
 impl Bench {
     pub async fn new() -> Self {
+        Bench::recording_as(sotto::config::Recording::default()).await
+    }
+
+    pub async fn recording_as(setting: sotto::config::Recording) -> Self {
         let dir = std::env::temp_dir().join(format!("sotto-api-{:016x}", clock::random()));
         let metrics = Arc::new(Metrics::default());
         let (journal, _task) = Journal::start(&dir, Tenant::default(), metrics.clone()).await.unwrap();
-        let (recorder, _thread) = Recorder::start(&dir, Tenant::default(), journal.clone(), metrics.clone()).unwrap();
+        let tenant = Tenant::default();
+        let (recorder, _thread) =
+            Recorder::start_with(setting, &dir, tenant, journal.clone(), metrics.clone()).unwrap();
         let registry = Registry::default();
         let (readiness, shutdown) = (Arc::new(Readiness::default()), CancellationToken::new());
         let state = AppState {

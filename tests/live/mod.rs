@@ -47,6 +47,11 @@ pub struct Server {
 impl Server {
     /// Starts it in `folder`; `routes` is its dialplan, `model` empty for no ears. Returns when it says it is ready.
     pub fn start(folder: &Path, model: &str, routes: &str) -> Server {
+        Server::start_under(&[], folder, model, routes, "")
+    }
+
+    /// The same as the arguments of another program, and with more in `[recording]`.
+    pub fn start_under(program: &[&str], folder: &Path, model: &str, routes: &str, recording: &str) -> Server {
         let config = folder.join("sotto.toml");
         let dialplan = folder.join("routes.toml");
         std::fs::write(&dialplan, routes).unwrap();
@@ -67,6 +72,7 @@ model = "{model}"
 playbook = "sales-discovery"
 [recording]
 enabled = true
+{recording}
 [[trunk]]
 name = "lab"
 sources = ["127.0.0.0/8"]
@@ -76,8 +82,9 @@ may_call = [".*"]
             dialplan = dialplan.display(),
         );
         std::fs::write(&config, text).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_sotto"))
-            .args(["serve", "--config"])
+        let line = [program, &[env!("CARGO_BIN_EXE_sotto"), "serve", "--config"]].concat();
+        let mut child = Command::new(line[0])
+            .args(&line[1..])
             .arg(&config)
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .env("RUST_LOG", "warn")

@@ -71,6 +71,7 @@ pub struct Stage {
     pub phones: BTreeMap<LegId, Phone>,
     pub events: Vec<Event>,
     pub recorded: Vec<Recorded>,
+    pub recorded_alone: BTreeMap<LegId, Vec<(MediaTime, Vec<i16>)>>,
     pub heard: BTreeMap<LegId, Vec<(MediaTime, Vec<i16>, bool)>>,
 }
 
@@ -101,6 +102,7 @@ impl Stage {
             phones: BTreeMap::new(),
             events: Vec::new(),
             recorded: Vec::new(),
+            recorded_alone: BTreeMap::new(),
             heard: BTreeMap::new(),
         };
         stage.drain();
@@ -253,6 +255,9 @@ impl Stage {
                 }
                 Output::Record { at, rate, customer, agent } => {
                     self.recorded.push(Recorded { at, rate, customer: customer.to_vec(), agent: agent.to_vec() });
+                }
+                Output::RecordLeg { leg, at, pcm, .. } => {
+                    self.recorded_alone.entry(leg).or_default().push((at, pcm.to_vec()));
                 }
                 Output::Event(event) => self.events.push(event),
             }

@@ -14,7 +14,7 @@ mod script;
 mod summary;
 
 use crate::app::App;
-use crate::config::Config;
+use crate::config::{Config, Format};
 use crate::event::Recorded;
 use crate::io::clock;
 use keep::Folder;
@@ -161,7 +161,7 @@ fn leave(
     folder.wav("customer-heard.wav", &customer.heard())?;
     folder.wav("agent-heard.wav", &agent.heard())?;
     if let Some(Recorded { tenant, id, .. }) = heard.first().map(|h| h.event.as_ref()) {
-        let recording = crate::io::recorder::path(store, tenant, id.call);
+        let recording = crate::io::recorder::path(store, tenant, id.call, None, Format::Wav);
         folder.copy("recording.wav", &recording)?;
     }
     let (text, json) = keep::transcript(heard);

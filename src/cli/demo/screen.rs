@@ -102,6 +102,8 @@ fn line(at: MediaTime, what: &What) -> Option<(Ink, String)> {
         | What::SpeechEdge { .. }
         | What::PromptSpoken { .. }
         | What::RecordingStarted {}
+        | What::RecordingFailed { .. }
+        | What::RecordingGap { .. }
         | What::RecordingEnded { .. } => None,
     }
 }

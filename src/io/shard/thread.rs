@@ -11,6 +11,7 @@ use crate::call::{Ack, Call, CallOptions, Command, LegMedia, LegSpec, Output, Po
 use crate::event::{Event, What};
 use crate::id::{CallId, LegId};
 use crate::io::clock;
+use crate::io::recorder::{self, Line};
 use crate::io::rtp::LegSockets;
 use crate::io::udp::{Arrived, DATAGRAM, Key, Sockets};
 use crate::time::MediaTime;
@@ -75,6 +76,7 @@ struct Slot {
     began: Instant,
     logic: Logic,
     legs: Vec<LegIo>,
+    recording: Line,
 }
 
 /// What decides about the packets of a call.
@@ -193,7 +195,8 @@ impl Thread {
 
     fn open(&mut self, id: CallId, options: CallOptions) {
         let logic = Logic::Whole(Box::new(Call::new(options)));
-        let index = self.slots.insert(Slot { id, began: clock::now(), logic, legs: Vec::new() });
+        let index =
+            self.slots.insert(Slot { id, began: clock::now(), logic, legs: Vec::new(), recording: Line::default() });
         self.by_id.insert(id, index);
         self.load.store(self.slots.len(), Ordering::Relaxed);
         self.slots[index].drive(&mut self.edge, |_| ());
@@ -308,7 +311,7 @@ impl Thread {
             let what = What::CallEnded { reason: "ended after an internal failure; the people talked on".into() };
             self.edge.tell(slot.id, Event { at: now, leg: None, what });
         }
-        self.edge.sinks.recorder.finish(slot.id);
+        self.edge.sinks.recorder.finish(slot.id, slot.recording.until);
     }
 
     fn tick(&mut self) {
@@ -354,11 +357,11 @@ impl Slot {
     /// Lets the call do something and carries out all it wants done. `None` if its logic has panicked, now or before.
     fn drive<T>(&mut self, edge: &mut Edge, act: impl FnOnce(&mut Call) -> T) -> Option<T> {
         let Logic::Whole(call) = &mut self.logic else { return None };
-        let (id, legs) = (self.id, &mut self.legs);
+        let (id, legs, recording) = (self.id, &mut self.legs, &mut self.recording);
         let done = catch_unwind(AssertUnwindSafe(|| {
             let result = act(call);
             while let Some(output) = call.poll() {
-                edge.carry_out(id, legs, output);
+                edge.carry_out(id, legs, recording, output);
             }
             result
         }));
@@ -382,7 +385,7 @@ impl Slot {
             edge.tell(self.id, event);
         }
         self.logic = Logic::Relaying(Box::new(fallback));
-        edge.sinks.recorder.finish(self.id);
+        edge.sinks.recorder.finish(self.id, self.recording.until);
     }
 }
 
@@ -391,7 +394,7 @@ impl Edge {
         Edge { sockets, sinks, received: 0, sent: 0, refused: 0, unprotected: 0, room: Box::new([0; DATAGRAM]) }
     }
 
-    fn carry_out(&mut self, call: CallId, legs: &mut [LegIo], output: Output<'_>) {
+    fn carry_out(&mut self, call: CallId, legs: &mut [LegIo], recording: &mut Line, output: Output<'_>) {
         match output {
             Output::Send { leg, port, to, bytes } => self.send(legs, leg, port, to, bytes),
             Output::Heard { leg, role, at, rate, pcm, .. } => {
@@ -399,7 +402,14 @@ impl Edge {
                     conversations.heard(call, leg, role, at, rate, pcm);
                 }
             }
-            Output::Record { at, rate, customer, agent } => self.sinks.recorder.frame(call, at, rate, customer, agent),
+            Output::Record { at, rate, customer, agent } => {
+                let whole = self.sinks.recorder.frame(call, at, rate, customer, agent);
+                if recording.handed_over(at, whole) {
+                    let what = What::RecordingFailed { reason: recorder::TOO_SLOW.into() };
+                    self.tell(call, Event { at, leg: None, what });
+                }
+            }
+            Output::RecordLeg { leg, at, rate, pcm } => self.sinks.recorder.leg(call, leg, at, rate, pcm),
             Output::Event(event) => self.tell(call, event),
         }
     }

@@ -11,6 +11,7 @@ mod health;
 mod history;
 mod live;
 mod problem;
+mod range;
 mod recording;
 mod request;
 mod serve;
@@ -79,7 +80,8 @@ pub fn router(state: AppState) -> Router {
         .route("/v1/calls/{id}/supervisors/{leg}", patch(supervisors::change).delete(supervisors::remove))
         .route("/v1/calls/{id}/transcript", get(history::transcript))
         .route("/v1/calls/{id}/events", get(history::events))
-        .route("/v1/calls/{id}/recording.wav", get(recording::download))
+        .route("/v1/calls/{id}/recording", get(recording::download))
+        .route("/v1/calls/{id}/recording.wav", get(recording::wav))
         .route("/v1/events", get(live::events))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))

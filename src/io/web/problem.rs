@@ -4,7 +4,7 @@
 //! culprit and what to do next.
 
 use crate::call::Refusal;
-use crate::id::CallId;
+use crate::id::{CallId, LegId};
 use crate::io::calls::CallError;
 use crate::io::sqlite::StoreError;
 use crate::io::tts::SynthesisError;
@@ -85,6 +85,26 @@ impl Problem {
              enabled is true"
         );
         Problem::new(StatusCode::NOT_FOUND, "no_recording", "No recording", detail)
+    }
+
+    pub(super) fn no_recording_of_leg(call: CallId, leg: LegId) -> Self {
+        let detail = format!(
+            "there is no recording of {leg} of the call {call} by itself: customers and agents have one each when \
+             [recording] legs is true, and nobody else has"
+        );
+        Problem::new(StatusCode::NOT_FOUND, "no_recording", "No recording", detail)
+    }
+
+    pub(super) fn not_as_opus(call: CallId) -> Self {
+        let detail = format!(
+            "the call {call} was recorded as WAV: ask for format=wav, and set [recording] format = \"opus\" for later calls"
+        );
+        Problem::new(StatusCode::NOT_ACCEPTABLE, "no_such_format", "It is not there in this format", detail)
+    }
+
+    pub(super) fn out_of_range(length: u64) -> Self {
+        let detail = format!("the recording has {length} bytes now: ask for some of them");
+        Problem::new(StatusCode::RANGE_NOT_SATISFIABLE, "out_of_range", "There is nothing in this range", detail)
     }
 
     pub(super) fn timeout() -> Self {
