@@ -47,6 +47,11 @@ pub struct Server {
 impl Server {
     /// Starts it in `folder`; `routes` is its dialplan, `model` empty for no ears. Returns when it says it is ready.
     pub fn start(folder: &Path, model: &str, routes: &str) -> Server {
+        Server::start_with(folder, model, routes, "")
+    }
+
+    /// The same; `trunk` has further lines of its trunk.
+    pub fn start_with(folder: &Path, model: &str, routes: &str, trunk: &str) -> Server {
         let config = folder.join("sotto.toml");
         let dialplan = folder.join("routes.toml");
         std::fs::write(&dialplan, routes).unwrap();
@@ -71,6 +76,7 @@ enabled = true
 name = "lab"
 sources = ["127.0.0.0/8"]
 may_call = [".*"]
+{trunk}
 "#,
             data = folder.join("data").display(),
             dialplan = dialplan.display(),
