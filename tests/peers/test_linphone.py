@@ -1,0 +1,25 @@
+#!/usr/bin/env python3
+"""Linphone as each of the three: it calls as the customer and as the supervisor, who steers by its keys; it is called as the
+agent. Who hears whom is as with other telephones.
+"""
+
+import pathlib
+import sys
+import tempfile
+
+from baresip import Phone
+from linphone import Linphone
+from test_supervisor import Phones, report, talk
+
+
+def main():
+    good = True
+    for phones in (Phones(Linphone, Phone, Linphone), Phones(Phone, Linphone, Phone)):
+        print(", ".join(f"{who}: {maker.__module__}" for who, maker in phones._asdict().items()))
+        with tempfile.TemporaryDirectory(prefix="sotto-peers-") as folder:
+            good &= report(*talk(pathlib.Path(folder), phones)) == 0
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
