@@ -202,7 +202,11 @@ fn arrived(speaker: &Audio, listener: &Audio, end: Instant) -> Vec<(Instant, f64
             }
             None if delays.len() == sent.len() => break,
             None => {
-                assert!(packet.payload.iter().all(|b| *b == 0xFF), "after packet {} comes somebody else's", delays.len());
+                assert!(
+                    packet.payload.iter().all(|b| *b == 0xFF),
+                    "after packet {} comes somebody else's",
+                    delays.len()
+                );
                 filled += usize::from(!delays.is_empty());
             }
         }

@@ -127,13 +127,15 @@ impl Latch {
 }
 
 /// Whether who names `named` and sends from `from` is behind NAT: nothing that is sent to `named` would come there.
+/// Some telephones name an IPv6 address in a call over IPv4.
 fn is_translated(named: SocketAddr, from: SocketAddr) -> bool {
-    is_local(named.ip()) && !is_local(from.ip())
+    let (named, from) = (named.ip().to_canonical(), from.ip().to_canonical());
+    named.is_ipv4() != from.is_ipv4() || is_local(named) && !is_local(from)
 }
 
 /// Addresses that mean something in their own network only (RFC 1918, 6598, 3927, 4193, 4291).
 fn is_local(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
+    match ip {
         IpAddr::V4(ip) => {
             let [a, b, ..] = ip.octets();
             ip.is_private() || ip.is_loopback() || ip.is_link_local() || (a == 100 && (64..128).contains(&b))
@@ -154,9 +156,10 @@ mod tests {
     }
     /// How many of the packets count, one every 20 ms beginning at `from`: of each port, SSRC and sequence number.
     fn counted(latch: &mut Latch, from: i64, packets: &[(u16, u32, u16)]) -> usize {
-        let judged = packets.iter().enumerate().map(|(n, (port, ssrc, sequence))| {
-            latch.judge(at(from + 20 * n as i64), address(*port), *ssrc, *sequence)
-        });
+        let judged = packets
+            .iter()
+            .enumerate()
+            .map(|(n, (port, ssrc, sequence))| latch.judge(at(from + 20 * n as i64), address(*port), *ssrc, *sequence));
         judged.filter(|v| *v != Verdict::Dropped).count()
     }
     fn row(port: u16, count: u16) -> Vec<(u16, u32, u16)> {
@@ -196,9 +199,11 @@ mod tests {
             ("100.64.0.5:4000", "192.0.2.1:5000", 1),
             ("[fd00::5]:4000", "[2001:db8::1]:5000", 1),
             ("[::ffff:10.0.0.5]:4000", "192.0.2.1:5000", 1),
+            ("[fd00::5]:4000", "127.0.0.1:5000", 1),
             ("192.0.2.5:4000", "192.0.2.1:5000", 0),
             ("10.0.0.5:4000", "10.0.0.6:5000", 0),
             ("127.0.0.1:4000", "127.0.0.2:4000", 0),
+            ("192.0.2.5:4000", "[::ffff:192.0.2.1]:5000", 0),
             ("[2001:db8::5]:4000", "[2001:db8::1]:5000", 0),
         ] {
             let mut latch = Latch::new(at(0), named.parse().unwrap());

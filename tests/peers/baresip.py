@@ -6,6 +6,7 @@ complete once the call is over; SIGTERM hangs up; the source file must have the 
 """
 
 import collections
+import re
 import signal
 import socket
 import subprocess
@@ -54,13 +55,14 @@ module_app menu.so
 class Phone:
     """A phone with one account. It answers by itself; `dial` names whom it calls at once instead.
 
-    It speaks `codec` alone, or G.711 if none is named; `media_encryption` is as baresip's `mediaenc` has it.
+    `mediaenc`: `srtp` offers a key on a line of plain RTP, `srtp-mand` speaks SRTP alone. `codec`: the only one it
+    speaks, else G.711.
     """
 
     # What it prints when it is ready, when a call stands, and when it is over.
     READY, CONNECTED, ENDED = "baresip is ready", "Call established", "terminated"
 
-    def __init__(self, folder, user, dial=None, codec=None, media_encryption=None):
+    def __init__(self, folder, user, dial=None, mediaenc=None, codec=None):
         folder.mkdir(exist_ok=True)
         self.folder, self.user = folder, user
         self.port, self.console = free_ports(2), free_ports(1)
@@ -68,7 +70,7 @@ class Phone:
         (folder / "config").write_text(CONFIG.format(port=self.port, console=self.console, folder=folder, modules=MODULES, **sound))
         codecs = sound["name"] if codec else "pcmu/8000/1,pcma/8000/1"
         account = f"<sip:{user}@127.0.0.1:{self.port}>;regint=0;answermode=auto;audio_codecs={codecs}"
-        account += f";mediaenc={media_encryption}" if media_encryption else ""
+        account += f";mediaenc={mediaenc}" if mediaenc else ""
         (folder / "accounts").write_text(account + "\n")
         (folder / "contacts").touch()
         command = ["baresip", "-4", "-f", str(folder)] + (["-e", f"/dial {dial}"] if dial else [])
@@ -102,6 +104,10 @@ class Phone:
 
     def resume(self):
         self.press("X")
+
+    def receiving(self):
+        """Bits a second of audio, as it last told; its recording ends when it first holds."""
+        return int(re.findall(r"audio=\d+/(\d+) ", self.said())[-1])
 
     def hang_up(self):
         """Ends the call, if it is up, and the phone."""

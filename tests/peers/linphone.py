@@ -1,5 +1,6 @@
 """A telephone that others wrote: a linphonec process that plays a WAV file into its calls and records what it hears
-(Debian's 5.1). It is told what to do by lines on its standard input, and has files for a sound card.
+(Debian's 5.1). It is told what to do by lines on its standard input, and has files for a sound card. When it calls, it
+names an IPv6 address if it has one, and sends from IPv4.
 """
 
 import os
@@ -14,9 +15,6 @@ sip_port={port}
 sip_tcp_port=0
 sip_tls_port=0
 bind_address=127.0.0.1
-use_ipv6=0
-contact="{user}" <sip:{user}@127.0.0.1:{port}>
-guess_hostname=0
 use_info=0
 use_rfc2833=1
 [rtp]

@@ -5,7 +5,7 @@ Each phone speaks one codec and plays a low tone of its own, and a high one abov
 each recorded must have the low tones of all whom the table of hearing lets it hear, and their high tones exactly where
 both codecs are wideband; the customer's recording never has the supervisor's.
 
-    test_codecs.py [MEDIA_ENCRYPTION]     `srtp-mand`, say: as baresip's `mediaenc` has it, for every phone
+    test_codecs.py [MEDIAENC]     `srtp-mand`, say: how every phone encrypts, as baresip's `mediaenc` has it
 """
 
 import pathlib
@@ -32,21 +32,21 @@ BATCH = 5
 TALK, SETTLE, TAIL = 5.0, 2.0, 0.5
 
 
-def main(media_encryption=None):
+def main(mediaenc=None):
     pairs = {frozenset(call[:2]) for call in CALLS}
     assert len(pairs) == len(NAMES) * (len(NAMES) + 1) // 2, "every pair, and every codec with itself"
     print(f"{'customer':11}{'agent':9}{'supervisor':13}{'customer hears':36}{'agent hears':36}supervisor hears")
     with tempfile.TemporaryDirectory(prefix="sotto-peers-") as folder:
         batches = [CALLS[i : i + BATCH] for i in range(0, len(CALLS), BATCH)]
-        good = [talk(pathlib.Path(folder) / str(n), batch, media_encryption) for n, batch in enumerate(batches)]
+        good = [talk(pathlib.Path(folder) / str(n), batch, mediaenc) for n, batch in enumerate(batches)]
     print("as the table of hearing has it" if all(good) else "NOT as the table of hearing has it")
     return 0 if all(good) else 1
 
 
-def talk(folder, batch, media_encryption):
+def talk(folder, batch, mediaenc):
     """Some calls at the same time, and whether everybody heard whom they should."""
     folder.mkdir()
-    calls, server = [Call(folder / str(n), n, codecs, media_encryption) for n, codecs in enumerate(batch)], None
+    calls, server = [Call(folder / str(n), n, codecs, mediaenc) for n, codecs in enumerate(batch)], None
     try:
         for call in calls:
             call.add("agent")
@@ -81,9 +81,9 @@ def talk(folder, batch, media_encryption):
 class Call:
     """Three phones, each with its codec."""
 
-    def __init__(self, folder, number, codecs, media_encryption):
+    def __init__(self, folder, number, codecs, mediaenc):
         folder.mkdir()
-        self.folder, self.number, self.media_encryption = folder, number, media_encryption
+        self.folder, self.number, self.mediaenc = folder, number, mediaenc
         self.codecs, self.phones = dict(zip(TONES, codecs)), {}
 
     def add(self, who, dial=None):
@@ -92,7 +92,7 @@ class Call:
         sound = CODECS[codec]
         tones = [t for t in TONES[who] if t < sound.rate / 2]
         audio.write(folder / "source.wav", sum(audio.tone(t, 120, LEVEL, sound.rate) for t in tones), sound.rate, sound.channels)
-        self.phones[who] = Phone(folder, f"{who}{self.number}", dial, codec, self.media_encryption)
+        self.phones[who] = Phone(folder, f"{who}{self.number}", dial, self.mediaenc, codec)
 
     def hang_up(self):
         for phone in self.phones.values():

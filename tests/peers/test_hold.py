@@ -57,11 +57,13 @@ def run(folder, holder, makers, proxied):
         time.sleep(TALK)
         sent = hold(server, call, here[holder], holder)
         time.sleep(TALK_AGAIN)
+        # What a baresip hears after it held is in no recording; that it receives a whole stream of G.711 is all it tells.
+        receives = here[holder].receiving() if isinstance(here[holder], Phone) else None
         customer.hang_up()
         agent.wait_for(agent.ENDED)
         agent.hang_up()
         assert server.stop() == 0, f"sotto serve ended badly:\n{server.said()}"
-        return report(holder, makers, proxied, sent, {who: audio.read_narrow(phone.recording()) for who, phone in here.items()})
+        return report(holder, makers, proxied, sent, receives, {who: audio.read_narrow(phone.recording()) for who, phone in here.items()})
     finally:
         for other in [*here.values(), *others]:
             (other.hang_up if other in here.values() else other.stop)()
@@ -90,11 +92,13 @@ def wait_for(so, otherwise, seconds=10):
         time.sleep(0.05)
 
 
-def report(holder, makers, proxied, sent, heard):
+def report(holder, makers, proxied, sent, receives, heard):
     names = ", ".join(f"{who}: {maker.__module__}" for who, maker in zip(TONES, makers))
     parts = {"before": slice(int(0.5 * audio.RATE), int(2.5 * audio.RATE)), "after": slice(-int(2.5 * audio.RATE), -int(0.5 * audio.RATE))}
     others = {"customer": "agent", "agent": "customer"}
     least = {(who, when): audio.heard_tone(heard[who][part], TONES[others[who]]).min() / LEVEL for who in TONES for when, part in parts.items()}
+    if receives is not None:
+        least[holder, "after"] = receives / 64_000
     good = min(least.values()) > 0.5 and sent == 0
     levels = ", ".join(f"{who} {when} {level:.2f}" for (who, when), level in least.items())
     print(f"{names}{' through rtpengine' if proxied else ''}: {holder} holds, is sent {sent} packets; hears the other at least: {levels}{'' if good else '   WRONG'}")
