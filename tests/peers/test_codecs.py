@@ -119,7 +119,7 @@ def heard(samples, rate):
     """The tones that are there all the time, and those that are there at all."""
     levels = {t: audio.heard_tone(samples, t, rate=rate) for tones in TONES.values() for t in tones if t < rate / 2}
     assert all(len(level) > 10 for level in levels.values()), "too little was recorded"
-    return {t for t, level in levels.items() if level.min() > THERE}, {t for t, level in levels.items() if level.max() > NOISE}
+    return {t for t, level in levels.items() if audio.steady(level) > THERE}, {t for t, level in levels.items() if level.max() > NOISE}
 
 
 def whispered(recording, rate):

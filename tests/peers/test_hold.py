@@ -96,7 +96,7 @@ def report(holder, makers, proxied, sent, receives, heard):
     names = ", ".join(f"{who}: {maker.__module__}" for who, maker in zip(TONES, makers))
     parts = {"before": slice(int(0.5 * audio.RATE), int(2.5 * audio.RATE)), "after": slice(-int(2.5 * audio.RATE), -int(0.5 * audio.RATE))}
     others = {"customer": "agent", "agent": "customer"}
-    least = {(who, when): audio.heard_tone(heard[who][part], TONES[others[who]]).min() / LEVEL for who in TONES for when, part in parts.items()}
+    least = {(who, when): audio.steady(audio.heard_tone(heard[who][part], TONES[others[who]])) / LEVEL for who in TONES for when, part in parts.items()}
     if receives is not None:
         least[holder, "after"] = receives / 64_000
     good = min(least.values()) > 0.5 and sent == 0

@@ -112,7 +112,7 @@ def report(heard, before_end):
     for step, (key, ears) in enumerate(STEPS):
         for listener, recording in heard.items():
             window = piece(recording, before_end[listener][step])
-            found = {who for who, tone in TONES.items() if audio.heard_tone(window, tone).min() > LEVEL / 4}
+            found = {who for who, tone in TONES.items() if audio.steady(audio.heard_tone(window, tone)) > LEVEL / 4}
             faint = {who for who, tone in TONES.items() if audio.heard_tone(window, tone).max() > LEVEL / 50}
             expected = {who for who in TONES if who != listener and (who != "supervisor" or listener in ears)}
             right = found == faint == expected
