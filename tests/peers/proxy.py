@@ -1,7 +1,9 @@
-"""Kamailio with rtpengine beside it (user space), as they stand before a server like ours: every call to a server and every call it makes
-passes through, and rtpengine takes the place of both ends in each one's SDP.
+"""Kamailio with rtpengine beside it (user space), as they stand before a server like ours: every call to the server and
+every call it makes passes through, and rtpengine takes the place of both ends in each one's SDP.
 """
 
+import itertools
+import random
 import re
 import signal
 import socket
@@ -77,15 +79,20 @@ Content-Length: 0\r
 """
 
 
-class Proxy:
-    """The two processes. `media` is the range of rtpengine's ports."""
+# rtpengine shares a port that another one has taken: each gets a block of its own, below those that the kernel gives out.
+PORTS, BLOCKS, FIRST = 60, itertools.count(random.randrange(45)), 30_000
 
-    def __init__(self, folder, sip, server, agent, media=(30000, 30999)):
+
+class Proxy:
+    """The two processes."""
+
+    def __init__(self, folder, sip, server, agent):
         folder.mkdir(exist_ok=True)
+        media = FIRST + next(BLOCKS) % 45 * PORTS
         self.folder, ng = folder, free_ports(1)
         (folder / "kamailio.cfg").write_text(CONFIG.format(sip=sip, ng=ng, server=server, agent=agent))
-        rtpengine = ["rtpengine", "--table=-1", "--interface=127.0.0.1", f"--listen-ng=127.0.0.1:{ng}", "--foreground", "--log-stderr"]
-        rtpengine += ["--log-level=6", "--num-threads=1", "--delete-delay=0", f"--port-min={media[0]}", f"--port-max={media[1]}", f"--pidfile={folder}/rtpengine.pid"]
+        rtpengine = ["rtpengine", "--config-file=none", "--table=-1", "--interface=127.0.0.1", f"--listen-ng=127.0.0.1:{ng}", "--foreground", "--log-stderr"]
+        rtpengine += ["--log-level=6", "--num-threads=1", "--delete-delay=0", f"--port-min={media}", f"--port-max={media + PORTS - 1}", f"--pidfile={folder}/rtpengine.pid"]
         kamailio = ["kamailio", "-DD", "-E", "-f", str(folder / "kamailio.cfg"), "-Y", str(folder), "-P", str(folder / "kamailio.pid"), "-m", "16", "-M", "4"]
         self.logs = {name: open(folder / name, "wb") for name in ("rtpengine", "kamailio")}
         self.processes = {}

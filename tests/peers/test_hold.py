@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Each telephone puts the other on hold and comes back: as the caller, as the called, and through Kamailio and rtpengine. While it holds it
-is sent nothing; before and afterwards each hears the other.
+"""Each telephone puts the other on hold and comes back: as the caller, as the called, and through Kamailio and rtpengine.
+While it holds it is sent nothing; before and afterwards each hears the other.
 """
 
 import pathlib
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import audio
 from baresip import Phone, free_ports
@@ -28,18 +29,20 @@ CASES = [
 TONES = {"customer": 440, "agent": 700}
 LEVEL = 0.15
 TALK, HELD, TALK_AGAIN = 3.0, 3.0, 4.0
+# Calls at once.
+AT_ONCE = 3
 
 
 def main():
-    good = True
-    for case in CASES:
-        with tempfile.TemporaryDirectory(prefix="sotto-peers-") as folder:
-            good &= run(pathlib.Path(folder), *case)
+    with tempfile.TemporaryDirectory(prefix="sotto-peers-") as folder, ThreadPoolExecutor(AT_ONCE) as pool:
+        runs = [pool.submit(run, pathlib.Path(folder) / str(n), *case) for n, case in enumerate(CASES)]
+        good = all([done.result() for done in runs])
     print("held and resumed" if good else "NOT held and resumed")
     return 0 if good else 1
 
 
 def run(folder, holder, makers, proxied):
+    folder.mkdir()
     for user, frequency in TONES.items():
         (folder / user).mkdir()
         audio.write(folder / user / "source.wav", audio.tone(frequency, 120, LEVEL))
@@ -96,9 +99,13 @@ def report(holder, makers, proxied, sent, receives, heard):
     names = ", ".join(f"{who}: {maker.__module__}" for who, maker in zip(TONES, makers))
     parts = {"before": slice(int(0.5 * audio.RATE), int(2.5 * audio.RATE)), "after": slice(-int(2.5 * audio.RATE), -int(0.5 * audio.RATE))}
     others = {"customer": "agent", "agent": "customer"}
-    least = {(who, when): audio.steady(audio.heard_tone(heard[who][part], TONES[others[who]])) / LEVEL for who in TONES for when, part in parts.items()}
-    if receives is not None:
-        least[holder, "after"] = receives / 64_000
+    least = {(holder, "after"): receives / 64_000} if receives is not None else {}
+    for who in TONES:
+        for when, part in parts.items():
+            levels = audio.heard_tone(heard[who][part], TONES[others[who]])
+            if (who, when) not in least:
+                assert len(levels), f"{names}: {who} recorded {len(heard[who]) / audio.RATE} s"
+                least[who, when] = audio.steady(levels) / LEVEL
     good = min(least.values()) > 0.5 and sent == 0
     levels = ", ".join(f"{who} {when} {level:.2f}" for (who, when), level in least.items())
     print(f"{names}{' through rtpengine' if proxied else ''}: {holder} holds, is sent {sent} packets; hears the other at least: {levels}{'' if good else '   WRONG'}")

@@ -6,6 +6,7 @@ agent. Who hears whom is as with other telephones.
 import pathlib
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 
 from baresip import Phone
 from linphone import Linphone
@@ -13,11 +14,14 @@ from test_supervisor import Phones, report, talk
 
 
 def main():
-    good = True
-    for phones in (Phones(Linphone, Phone, Linphone), Phones(Phone, Linphone, Phone)):
-        print(", ".join(f"{who}: {maker.__module__}" for who, maker in phones._asdict().items()))
-        with tempfile.TemporaryDirectory(prefix="sotto-peers-") as folder:
-            good &= report(*talk(pathlib.Path(folder), phones)) == 0
+    kinds = [Phones(Linphone, Phone, Linphone), Phones(Phone, Linphone, Phone)]
+    with tempfile.TemporaryDirectory(prefix="sotto-peers-") as folder, ThreadPoolExecutor() as pool:
+        calls = [pool.submit(talk, pathlib.Path(folder) / str(n), phones) for n, phones in enumerate(kinds)]
+        good = True
+        for phones, call in zip(kinds, calls):
+            heard = call.result()
+            print(", ".join(f"{who}: {maker.__module__}" for who, maker in phones._asdict().items()))
+            good &= report(*heard) == 0
     return 0 if good else 1
 
 

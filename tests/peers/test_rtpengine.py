@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The same as test_supervisor.py with Kamailio and rtpengine between the server and both parties: who hears whom is the same, and the media
-of both calls passes through rtpengine.
+"""The same as test_supervisor.py with Kamailio and rtpengine between the server and both parties: who hears whom is the
+same, and the media of both calls passes through rtpengine.
 """
 
 import pathlib

@@ -38,7 +38,7 @@ def talk(folder, phones=Phones(Phone, Phone, Phone), proxied=False):
     `phones` are their makers; `proxied`: customer and agent are on the other side of Kamailio and rtpengine.
     """
     for user, frequency in TONES.items():
-        (folder / user).mkdir()
+        (folder / user).mkdir(parents=True)
         audio.write(folder / user / "source.wav", audio.tone(frequency, 120, LEVEL))
     agent = phones.agent(folder / "agent", "agent")
     here, server, proxy = [agent], None, None
