@@ -28,6 +28,8 @@ const CUSTOMER: f64 = 500.0;
 const AGENT: f64 = 700.0;
 const SUPERVISOR: f64 = 1100.0;
 const SPOOFER: f64 = 1900.0;
+const SAME_HOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
+const OTHER_HOST: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 /// Datagrams at each port.
 const EACH: usize = 10_000;
 /// Memory the server may have gained by all of them; it would be hundreds of megabytes if each left a trace.
@@ -53,15 +55,21 @@ impl Scene {
         agent.sip.serve(server.sip);
         let (mut customer, mut supervisor) =
             (Party::new(server.sip, CUSTOMER).await, Party::new(server.sip, SUPERVISOR).await);
-        let spoofers: Vec<Spoofer> = [&customer, &agent, &supervisor].into_iter().flat_map(against).collect();
+        // One alone each, for two keep each other from looking like a telephone; and the two together.
+        let spoofers = vec![
+            against(&customer, OTHER_HOST),
+            against(&agent, SAME_HOST),
+            against(&supervisor, OTHER_HOST),
+            against(&supervisor, SAME_HOST),
+        ];
 
         tokio::join!(customer.call("desk"), agent.answer());
-        outrun(&spoofers[..4]).await;
+        outrun(&spoofers[..2]).await;
         customer.audio.speak(true);
         agent.audio.speak(true);
         let call = connected(&server).await;
         supervisor.call("*80agent").await;
-        outrun(&spoofers[4..]).await;
+        outrun(&spoofers[2..]).await;
         supervisor.audio.speak(true);
         Scene { server, call, customer, agent, supervisor, spoofers }
     }
@@ -110,9 +118,9 @@ impl Scene {
     }
 }
 
-/// One from another host and one from the party's own, each with everything else right.
-fn against(party: &Party) -> [Spoofer; 2] {
-    [Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::LOCALHOST].map(|from| Spoofer::new(from, SPOOFER, party.audio.clone()))
+/// One who sends from this host, with everything else right.
+fn against(party: &Party, from: Ipv4Addr) -> Spoofer {
+    Spoofer::new(from, SPOOFER, party.audio.clone())
 }
 
 /// Waits until each spoofer has sent more than any latch asks for.
@@ -182,12 +190,12 @@ async fn a_call_under_attack_goes_on_as_if_nothing_were() {
     let sent: usize = scene.spoofers.iter().map(Spoofer::sent).sum();
     let got: Vec<usize> = scene.spoofers.iter().map(Spoofer::got).collect();
     println!("spoofers: {sent} packets sent, {got:?} got");
-    assert_eq!(got, [0; 6]);
+    assert_eq!(got, [0; 4]);
     scene.customer.bye().await;
 }
 
-/// Every packet one said until `end` was heard by the other, in order and unchanged, and nothing but silence in
-/// between, where a packet was so late that the server filled in. When each was sent, and its delay in ms.
+/// Every packet one said until `end` was heard by the other, in order and unchanged, and nothing but silence before the
+/// first or between. When each was sent, and its delay in ms.
 fn arrived(speaker: &Audio, listener: &Audio, end: Instant) -> Vec<(Instant, f64)> {
     let sent: Vec<Kept> = speaker.sent().into_iter().filter(|k| k.at < end).collect();
     let numbers: HashMap<&[u8], usize> = sent.iter().enumerate().map(|(n, k)| (&*k.payload, n)).collect();

@@ -80,10 +80,11 @@ impl Line {
         self.listen();
     }
 
-    /// Its packet has the number that the telephone's next will have, or, in every other round, numbers of its own.
+    /// Its packets are a stream of their own, or, every other quarter of a second, have the number that the telephone's next
+    /// will have.
     fn send(&self, far: SocketAddr, round: u64, payload: &[u8]) {
         let (ssrc, next) = (self.victim.ssrc, self.victim.next.load(Relaxed));
-        let sequence = if (round / 50).is_multiple_of(2) { next } else { round as u16 };
+        let sequence = if (round / 50).is_multiple_of(2) { round as u16 } else { next };
         let packet = rtp(0, sequence, round as u32 * 160, ssrc, payload);
         let _ = self.rtp.send_to(&packet, far);
         self.tally.sent.fetch_add(1, Relaxed);
