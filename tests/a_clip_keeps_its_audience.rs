@@ -6,8 +6,8 @@ mod support;
 use sotto::call::{Audience, ClipSpec, Command, Refusal, Speaker};
 use sotto::event::{Mode, Place, Role, What};
 use sotto::id::{ClipId, LegId};
-use sotto::media::codec::Codec;
 use sotto::media::codec::g711::Law;
+use sotto::media::codec::{Codec, Decoder};
 use support::network::Network;
 use support::{Stage, tones};
 
@@ -232,4 +232,40 @@ fn a_clip_does_not_wait_for_who_is_silent() {
     stage.run(200);
     assert!(tones::hears(&stage.sounds(agent, 150), 400.0));
     assert_eq!(stage.view().legs[1].path, "relay");
+}
+
+/// Words that wait to fill a longer packet are not for whoever is there when it is full, nor what the encoder remembers.
+#[test]
+fn what_was_gathered_for_one_does_not_reach_another() {
+    for codec in [Codec::Pcmu, Codec::G722, Codec::Opus] {
+        for moment in (0..60).step_by(10) {
+            let mut stage = Stage::new(8);
+            let customer = stage.join(Role::Customer);
+            let mut media = support::media(codec, 4010);
+            media.shape.ptime = 60;
+            let agent = stage.join_with(Role::Agent, Place::InConversation, Mode::Spy, media);
+            stage.phones.values_mut().for_each(|p| p.speaks = false);
+            stage.phone(agent).speaks = true;
+            stage.set_mode(Speaker::Coach, Mode::Whisper).unwrap();
+            stage.play(tones::beep(CLIP, 3000), Audience::Mode).unwrap();
+            stage.run(400 + moment);
+            assert!(tones::hears_at(&stage.sounds(agent, 200), CLIP, codec.rate()), "{codec:?}");
+            stage.phone(agent).header.ssrc ^= 1;
+            let changed = |stage: &Stage| stage.told("leg.changed").len();
+            while changed(&stage) == 0 {
+                stage.run(5);
+            }
+            stage.phone(agent).got.clear();
+            // What comes next would take along what waits.
+            stage.phone(customer).speaks = true;
+            stage.run(300);
+            assert!(stage.phones[&agent].got.len() > 5);
+            let (mut decoder, mut pcm) = (Decoder::new(codec), [0; 2880]);
+            for got in &stage.phones[&agent].got {
+                let count = decoder.decode(&got.payload, &mut pcm);
+                let loudest = pcm[..count].iter().map(|s| s.unsigned_abs()).max().unwrap_or(0);
+                assert!(loudest < 50, "{codec:?} at {moment} ms: {loudest}");
+            }
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! A dialplan that cannot work is told before the first call, with the line of each step that is wrong.
 
-use sotto::config::{Config, ConfigErrors, Step};
+use sotto::config::{Config, ConfigErrors, Srtp, Step};
 use sotto::event::Mode;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -48,7 +48,7 @@ steps = [
     {play = "hello.wav"},
     {playbook = "sales-discovery"},
     {mode = "whisper"},
-    {connect = {to = "sip:$1@[::1]:5070", timeout = 45}},
+    {connect = {to = "sip:$1@[::1]:5070", timeout = 45, srtp = "required"}},
     {mode = "barge"},
 ]
 [[route]]
@@ -63,10 +63,10 @@ steps = [ {connect = {to = "sip:desk@127.0.0.1"}} ]
     assert!(first.caller_is_agent && first.at.ends_with("p.toml:2"), "{}", first.at);
     assert!(first.called.as_ref().unwrap().is_match("1-2") && !first.called.as_ref().unwrap().is_match("1-2-3"));
     assert!(matches!(&first.steps[2], Step::Play(path) if path.ends_with("plan/hello.wav")));
-    let Step::Connect { to, timeout } = &first.steps[5] else { panic!("connect") };
-    assert_eq!((to.as_str(), timeout.as_secs()), ("sip:$1@[::1]:5070", 45));
+    let Step::Connect { to, timeout, srtp } = &first.steps[5] else { panic!("connect") };
+    assert_eq!((to.as_str(), timeout.as_secs(), *srtp), ("sip:$1@[::1]:5070", 45, Some(Srtp::Required)));
     assert_eq!(second.steps, [Step::Reject { status: 410, reason: "Gone".into() }]);
-    assert!(matches!(&third.steps[..], [Step::Connect { timeout, .. }] if timeout.as_secs() == 30));
+    assert!(matches!(&third.steps[..], [Step::Connect { timeout, srtp: None, .. }] if timeout.as_secs() == 30));
     assert!(third.called.is_none() && third.caller.is_none() && third.trunk.is_none());
 }
 
@@ -93,7 +93,7 @@ steps = [
     {conect = {}},
     {brief = {}},
     {answer = {}, say = "both"},
-    {connect = {}},
+    {connect = {srtp = "yes"}},
     {connect = {to = "tel:+1", timeout = 0}},
     {connect = {to = "sip:$1@127.0.0.1"}},
     {mode = "loud"},
@@ -126,6 +126,7 @@ p.toml:9: the caller is answered already; take this step out
 p.toml:10: unknown step conect; did you mean connect?
 p.toml:11: the step brief is not supported yet; take it out
 p.toml:12: a step holds 2 keys; write one step in each pair of braces
+p.toml:13: connect.srtp is \"yes\"; write one of off, optional, required
 p.toml:13: connect does not say to whom; write {connect = {to = \"sip:USER@HOST:PORT\"}}
 p.toml:14: route.steps.connect.timeout is 0; write a whole number from 1 to 300
 p.toml:14: connect.to is \"tel:+1\"; write a SIP URI, as \"sip:call-$1@127.0.0.1:6070\"

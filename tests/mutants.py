@@ -32,6 +32,7 @@ def test(name):
 
 MODE = "src/call/mode.rs"
 ENGINE = "src/call/engine.rs"
+BESIDE = "src/call/beside.rs"
 COMMANDS = "src/call/commands.rs"
 PACKETS = "src/call/packets.rs"
 TICKS = "src/call/ticks.rs"
@@ -116,6 +117,9 @@ mutant("a wider mode widens clips begun", COMMANDS, "        self.narrow_clips(m
 mutant("a changed role joins clips begun", COMMANDS, "        self.clips.lose(id, |_| true);\n        self.changed(at, \"role\");", JOIN + "        self.changed(at, \"role\");")
 mutant("a changed role keeps its clips", COMMANDS, "        self.clips.lose(id, |_| true);\n        self.changed(at, \"role\");", "        self.changed(at, \"role\");")
 mutant("a changed far end keeps its clips", COMMANDS, "        self.clips.lose(id, |_| true);\n        self.changed(at, \"far_end\");", "        self.changed(at, \"far_end\");")
+mutant("a changed far end gets what waited", COMMANDS, "        leg.line.forget();\n", "", test("a_clip_keeps_its_audience"))
+mutant("a voice beside keeps no mode", BESIDE, "if was_for(listener, self.party, marks) {", "if true {", lib("call::beside"))
+mutant("a voice beside outlives its permission", ENGINE, "beside.retain(|b| self.legs.iter().any(|s| heard(s) && b.fits(s.party, s.media.codec, rate)));\n", "")
 mutant("a new SSRC is nobody new", LEG, "Some((kind, moved || arrival == Arrival::Stranger))", "Some((kind, moved))")
 mutant("another address is nobody new", COMMANDS, "        if moved {\n            self.far_end_changed(at);\n        }\n", "        let _ = moved;\n")
 mutant("who steps aside keeps the coach's clips", COMMANDS, "Place::Aside => self.clips.lose(leg, |clip| clip.by_mode()),", "Place::Aside => {}")
@@ -133,7 +137,7 @@ mutant("a late packet carries clip", PACKETS, "let count = if stamp.late { 0 } e
 mutant("widening does not mute", COMMANDS, "if self.widens(party, from, mode) { self.now + MUTE }", "if false { self.now + MUTE }")
 mutant("widening mutes too short", COMMANDS, "Samples::from_millis(200)", "Samples::from_millis(150)")
 mutant("a muted supervisor is heard", LEG, "if now < self.muted_until { Mode::Spy } else { self.mode }", "self.mode")
-mutant("a frame forgets its mode", TICKS, ".filter(|m| source.voice.at(Ear::Mix, listener.rate()).1 & mark(*m) != 0)", ".filter(|_| false)", lib("call::ticks"))
+mutant("a frame forgets its mode", BESIDE, ".filter(|m| marks & mark(*m) != 0)", ".filter(|_| false)", lib("call::ticks"))
 mutant("what is made up forgets an older mark", PLC, "self.marks.add(joined, pcm.len(), self.past.len());", "self.marks = Marks { now: joined, ..Marks::default() };", lib("media::plc"))
 mutant("what follows a gap forgets what is blended in", PLC, "joined |= self.blend_in(pcm);", "self.blend_in(pcm);", lib("media::plc"))
 mutant("a step leads from one mark to another", SHIFT, "!line.is_even(from, length)", "line.run(from, length) < length", lib("media::shift"))
@@ -202,26 +206,43 @@ mutant("a refused key says nothing", KEYS, "                    self.say_no(id);
 mutant("a key changes another's mode", KEYS, "self.set_supervisor(id, mode, Actor::Person)", "self.set_supervisor(self.legs[self.legs.len() - 1].id(), mode, Actor::Person)", STEER)
 mutant("a volume is another's", KEYS, "        self.legs[at].volume = volume;\n", "        let last = self.legs.len() - 1;\n        self.legs[last].volume = volume;\n", STEER)
 mutant("a volume is everyone's", TICKS, "leg.fader.fade(leg.volume, pcm);", "leg.fader.fade(crate::media::volume::Volume::decibels(6).unwrap_or_default(), pcm);", STEER)
-mutant("a volume leaves relay be", ENGINE, "if !listener.volume.is_unity() {", "if false {", STEER)
+mutant("a volume leaves relay be", ENGINE, "listener.can_be_sent_to() && listener.volume.is_unity()", "listener.can_be_sent_to()", STEER)
 mutant("who leaves stays", KEYS, "Key::Leave => self.remove_leg(at, \"supervisor left\".into()),", "Key::Leave => {}", STEER)
 mutant("a listener answers a call", COMMANDS, "self.legs.iter().find(|l| l.party.role != Role::Supervisor);", "self.legs.iter().next();", STEER)
 mutant("who joins may whisper anywhere", COMMANDS, "        if supervises && spec.mode == Mode::Whisper {", "        if false {")
 
 
+# ---- SRTP
+PROTECTED = lib("io::srtp")
+STREAMS = "src/io/srtp/streams.rs"
+CIPHER = "src/io/srtp/cipher.rs"
+SDP_READ = "src/call/sdp/read.rs"
+mutant("a packet is taken twice", STREAMS, "behind < WINDOW && self.seen & (1 << behind) == 0", "behind < WINDOW", PROTECTED)
+mutant("a packet of long ago is taken", STREAMS, "behind < WINDOW && self.seen & (1 << behind) == 0", "behind >= WINDOW || self.seen & (1 << behind) == 0", PROTECTED)
+mutant("a stream is forgotten for another", STREAMS, "None if full => return None,", "None if full => self.0[0] = Stream { ssrc, highest: index, seen: 1 },", PROTECTED)
+mutant("a tag is not looked at", CIPHER, "authenticated(mac, place, head, body).verify_truncated_left(tag).ok()?;", "let _ = authenticated(mac, place, head, body).verify_truncated_left(tag);", PROTECTED)
+mutant("what is forged moves the window", "src/io/srtp.rs", "        self.rtp.open(place, head, body, tag)?;\n", "        self.streams.count(ssrc, index)?;\n        self.rtp.open(place, head, body, tag)?;\n", PROTECTED)
+mutant("a key that stays begins anew", "src/io/srtp.rs", "if keys.ours != self.keys.ours {", "if keys != self.keys || true {", PROTECTED)
+mutant("a line without a key does where one is required", SDP_READ, "plain.filter(|_| srtp != Srtp::Required)", "plain", lib("call::sdp"))
+
+
 # The core that the rule lives in, and what it is built with: everything else would be compiled for each mutant in vain.
+# Of the shell, SRTP alone: it is as pure.
 CORE = ["id", "time", "event", "media", "call"]
-CRATES = ["audio-codec", "opus", "realfft", "rtc-rtcp", "rubato", "sdp-types", "serde", "serde_json", "thiserror", "uuid"]
+SRTP = "src/io/srtp"
+CRATES = ["aes", "aes-gcm", "audio-codec", "base64", "ctr", "hmac", "opus", "realfft", "rtc-rtcp", "rubato", "sdp-types", "serde", "serde_json", "sha1", "thiserror", "uuid"]
 
 
 def copy(scratch):
-    for module in CORE:
-        for path in [f"src/{module}", f"src/{module}.rs"]:
+    for module in [*(f"src/{module}" for module in CORE), SRTP]:
+        for path in [module, f"{module}.rs"]:
             if (ROOT / path).is_dir():
                 shutil.copytree(ROOT / path, scratch / path, dirs_exist_ok=True)
             elif (ROOT / path).is_file():
                 (scratch / path).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / path, scratch / path)
-    (scratch / "src/lib.rs").write_text("".join(f"pub mod {module};\n" for module in CORE))
+    (scratch / "src/io/mod.rs").write_text("pub mod srtp;\n")
+    (scratch / "src/lib.rs").write_text("".join(f"pub mod {module};\n" for module in [*CORE, "io"]))
     wanted = {catcher[1] for *_, catcher in MUTANTS if catcher[0] == "--test"}
     (scratch / "tests").mkdir(exist_ok=True)
     for name in wanted:

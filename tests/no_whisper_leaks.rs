@@ -219,15 +219,16 @@ impl World {
             }
             let clicks = self.clicks(to, &payload);
             for source in sources {
-                let s = &self.speakers[&source];
-                if self.now - s.whole_since < SETTLED {
-                    continue;
-                }
-                if let Some(slot) = s.slot {
-                    counts.mixed += 1;
-                    self.check(clicks[slot] > 0, || format!("{to} should hear {source} in the mix"));
-                }
+                self.check_mixed(to, source, &clicks, counts);
             }
+        }
+    }
+
+    fn check_mixed(&self, to: LegId, source: LegId, clicks: &[usize; SLOTS], counts: &mut Counts) {
+        let s = &self.speakers[&source];
+        if let Some(slot) = s.slot.filter(|_| self.now - s.whole_since >= SETTLED) {
+            counts.mixed += 1;
+            self.check(clicks[slot] > 0, || format!("{to} should hear {source} among others"));
         }
     }
 
@@ -288,6 +289,7 @@ impl World {
         let others = self.speakers.iter().filter(|(to, s)| **to != leg && s.media.send && in_order);
         others
             .map(|(to, s)| {
+                let carries = self.oracle.carrier(*to, self.now) == Some(leg);
                 let alone = self.oracle.sources(*to, self.now) == [leg];
                 let same = s.media.codec == self.speakers[&leg].media.codec;
                 let begins = self
@@ -295,7 +297,7 @@ impl World {
                     .clips
                     .values()
                     .any(|c| c.audience.is_none() && self.oracle.audience(&c.rule).contains(to));
-                let path = match (alone, same && !self.oracle.clip_playing_to(*to), begins) {
+                let path = match (carries, alone && same && !self.oracle.clip_playing_to(*to), begins) {
                     (true, true, false) => Expected::Relay,
                     (true, true, true) | (true, false, _) => Expected::Overlay,
                     (false, _, _) => Expected::Nothing,
@@ -324,6 +326,13 @@ impl World {
                 if let Some(slot) = self.speakers[&leg].slot {
                     let clicks: usize = sent.iter().map(|(_, _, p)| self.clicks(to, p)[slot]).sum();
                     self.check(clicks == length * 8 / SLOTS, || format!("{to} misses {leg} under a clip"));
+                }
+                // A packet of 10 ms need not hold a click of everybody.
+                if self.now - self.quiet_since >= SETTLED && length >= 20 {
+                    for other in self.oracle.sources(to, self.now).into_iter().filter(|other| *other != leg) {
+                        let clicks: [usize; SLOTS] = self.clicks(to, &sent[0].2);
+                        self.check_mixed(to, other, &clicks, counts);
+                    }
                 }
             }
         }

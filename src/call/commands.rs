@@ -115,7 +115,10 @@ impl Call {
         let leg = &mut self.legs[at];
         leg.voice.forget();
         leg.voice.restart();
+        leg.line.forget();
+        leg.beside.clear();
         let id = leg.id();
+        self.legs.iter_mut().for_each(|l| l.beside.retain(|b| b.source() != id));
         self.clips.lose(id, |_| true);
         self.changed(at, "far_end");
         self.reroute();

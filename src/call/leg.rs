@@ -1,5 +1,6 @@
 //! One leg of a call: what it is, where its packets come from and go to, and how it is fed.
 
+use crate::call::beside::Beside;
 use crate::call::keys::{Key, Keypad, Way};
 use crate::call::line::Line;
 use crate::call::mode::Party;
@@ -28,9 +29,9 @@ const SILENT_AFTER: Samples = Samples::from_millis(10);
 pub(crate) enum Path {
     /// One source of the same codec and no clip: its packets pass as they are.
     Relay(LegId),
-    /// One source, and a clip to lay over it or a codec to change: on arrival.
+    /// One party of the call, and a clip or supervisors to lay over it, or a codec to change: on arrival.
     Overlay(LegId),
-    /// No source or several: by the clock.
+    /// Nobody, or several: by the clock.
     Mix,
 }
 
@@ -65,6 +66,8 @@ pub(crate) struct Leg {
     pub voice: Voice,
     /// What is said to it.
     pub line: Line,
+    /// The supervisors it hears beside the source of its overlay.
+    pub beside: Vec<Beside>,
     pub report_due: MediaTime,
     /// How loud it hears.
     pub volume: Volume,
@@ -97,6 +100,7 @@ impl Leg {
             sender: Sender::new(seed, spec.media.codec.clock()),
             voice: Voice::new(spec.media.codec),
             line: Line::new(&spec.media),
+            beside: Vec::new(),
             report_due: rtcp::due(now, seed, true),
             volume: Volume::default(),
             fader: Fader::default(),
@@ -175,8 +179,11 @@ impl Leg {
     pub fn can_be_sent_to(&self) -> bool {
         self.media.send && is_somewhere(self.target())
     }
-    /// Behind NAT the port above is the best guess there is.
+    /// Where RTP goes if RTCP shares its port (RFC 5761). Else, behind NAT, the port above is the best guess there is.
     pub fn report_target(&self) -> SocketAddr {
+        if self.media.remote_rtcp == self.media.remote {
+            return self.target();
+        }
         self.latch.elsewhere().map_or(self.media.remote_rtcp, |mut source| {
             source.set_port(source.port().saturating_add(1));
             source

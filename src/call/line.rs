@@ -48,6 +48,14 @@ impl Line {
         self.gathered.clear();
     }
 
+    /// Nothing that was said to it until now leaves any more, nor sounds in what does. Stays ready.
+    pub fn forget(&mut self) {
+        self.gathered.clear();
+        if self.encoder.take().is_some() {
+            self.prepare();
+        }
+    }
+
     /// Takes in the 20 ms of a tick; whole packets are handed to `send` with their stamps.
     pub fn say(
         &mut self,

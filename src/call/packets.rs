@@ -73,6 +73,10 @@ impl Call {
         let leg = &mut self.legs[at];
         let mark = mark(leg.live_mode(now)) | self.pause.mark();
         leg.voice.take(now, packet, leg.listened.then_some(mark), &mut self.passing);
+        let (origin, pcm) = (leg.origin(), self.passing.get(leg.rate()));
+        for beside in self.legs.iter_mut().flat_map(|l| &mut l.beside).filter(|b| b.source() == origin.leg) {
+            beside.push(now, origin, packet.header.timestamp, pcm, mark);
+        }
     }
 
     fn relay(&mut self, at: usize, to: usize, packet: &Packet<'_>) {
@@ -91,7 +95,7 @@ impl Call {
     fn lay_over(&mut self, at: usize, to: usize, packet: &Packet<'_>, from: Law, law: Law) {
         let Some(stamp) = self.follow(at, to, packet) else { return };
         // A late packet lies before what of the clip has left already: it passes without.
-        let count = if stamp.late { 0 } else { self.speak(self.now, to, packet.payload.len()) };
+        let count = if stamp.late { 0 } else { self.lay(self.now, to, packet.payload.len()) };
         let clip = &self.spoken[..count];
         send(&mut self.outbox, &mut self.legs[to], stamp, |out| lay_over(packet.payload, from, law, clip, out));
     }
@@ -113,7 +117,7 @@ impl Call {
             };
             // An encoder goes forward only: what came late is lost to it.
             let Some(stamp) = stamp.filter(|s| !s.late) else { return };
-            let count = self.speak(self.now, to, piece);
+            let count = self.lay(self.now, to, piece);
             let under = self.passing.get(rate).get(from..from + piece).unwrap_or_default();
             for (n, (sample, under)) in self.spoken.iter_mut().zip(under).enumerate() {
                 *sample = if n < count { sample.saturating_add(*under) } else { *under };
@@ -126,8 +130,22 @@ impl Call {
         }
     }
 
+    /// Puts the next `length` samples of what is laid over what `to` hears into `spoken`: a clip, and supervisors. Answers
+    /// how many there are.
+    pub(super) fn lay(&mut self, at: MediaTime, to: usize, length: usize) -> usize {
+        let count = self.speak(at, to, length);
+        let Some(spoken) = self.spoken.get_mut(..length) else { return count };
+        let leg = &mut self.legs[to];
+        if leg.beside.is_empty() {
+            return count;
+        }
+        spoken[count..].fill(0);
+        leg.beside.iter_mut().for_each(|b| b.add(at, leg.party, spoken));
+        length
+    }
+
     /// Puts the next `length` samples of the clip that `to` hears into `spoken`; answers how many there are.
-    pub(super) fn speak(&mut self, at: MediaTime, to: usize, length: usize) -> usize {
+    fn speak(&mut self, at: MediaTime, to: usize, length: usize) -> usize {
         let (party, rate) = (self.legs[to].party, self.legs[to].rate());
         let length = length.min(self.spoken.len());
         let Some((clip, read)) = self.clips.read(party, rate, &mut self.spoken[..length]) else { return 0 };

@@ -1,16 +1,16 @@
 //! What a call does every 20 ms: read what each leg said, hand it to ears and recording, feed the legs that are fed by
 //! the clock, and report.
 
+use crate::call::beside::was_for;
 use crate::call::engine::{Call, ears_rate, hears};
 use crate::call::leg::{Leg, Path, is_somewhere};
 use crate::call::line;
-use crate::call::mode::{self, Source};
-use crate::call::packets::{Written, mark};
+use crate::call::packets::Written;
 use crate::call::pause::Pause;
 use crate::call::permission::{Permits, Purpose, allowed};
 use crate::call::voice::silence;
 use crate::call::{CallState, Port};
-use crate::event::{Mode, Role, What};
+use crate::event::{Role, What};
 use crate::media::jitter::{DELAY, Ear, Made};
 use crate::media::pcm::Rate;
 use crate::media::rtcp;
@@ -126,12 +126,12 @@ impl Call {
         }
         self.begin_clips(to);
         let leg = &self.legs[to];
-        if leg.path != Path::Mix && !self.clips.playing_to(leg.party) {
+        if leg.path != Path::Mix && !self.is_laid_over(leg) {
             return self.flush(to);
         }
         let rate = leg.rate();
         self.add_voices(to);
-        let count = self.speak(at, to, rate.frame());
+        let count = self.lay(at, to, rate.frame());
         self.sum.add(&self.spoken[..count]);
         match self.legs[to].can_be_sent_to() {
             true => self.say(at, to),
@@ -151,17 +151,22 @@ impl Call {
             outbox.send(id, Port::Rtp, target, |out| written.add(line::write(encoder, stamp, named, pcm, out)));
         });
         written.tell(leg);
-        if self.clips.any_begun() && !self.clips.playing_to(self.legs[to].party) {
+        if self.clips.any_begun() && !self.is_laid_over(&self.legs[to]) {
             self.flush(to);
         }
+    }
+
+    /// Whether something is laid over what a leg hears, if there is anything.
+    fn is_laid_over(&self, leg: &Leg) -> bool {
+        !leg.beside.is_empty() || self.clips.playing_to(leg.party)
     }
 
     fn is_fed_by_the_clock(&self, at: MediaTime, to: usize) -> bool {
         match self.legs[to].path {
             Path::Mix => true,
             Path::Relay(from) | Path::Overlay(from) => {
-                let clip = self.clips.any_waiting() || self.clips.playing_to(self.legs[to].party);
-                clip && self.legs.iter().any(|l| l.id() == from && l.is_silent(at))
+                let laid_over = self.clips.any_waiting() || self.is_laid_over(&self.legs[to]);
+                laid_over && self.legs.iter().any(|l| l.id() == from && l.is_silent(at))
             }
         }
     }
@@ -174,8 +179,11 @@ impl Call {
         let rate = listener.rate();
         sum.begin(rate);
         if listener.path == Path::Mix {
-            for source in legs.iter().filter(|s| hears(*now, permits, listener, s) && was_for(listener, s)) {
-                sum.add(source.voice.at(Ear::Mix, rate).0);
+            for source in legs.iter().filter(|s| hears(*now, permits, listener, s)) {
+                let (pcm, marks) = source.voice.at(Ear::Mix, rate);
+                if was_for(listener.party, source.party, marks) {
+                    sum.add(pcm);
+                }
             }
         }
     }
@@ -198,14 +206,6 @@ impl Call {
         }
         self.outbox.send(id, Port::Rtcp, target, |out| leg.write_report(now, leaving, out));
     }
-}
-
-/// Whether every sample of the source's present frame was received in a mode in which `listener` hears it.
-fn was_for(listener: &Leg, source: &Leg) -> bool {
-    [Mode::Spy, Mode::Whisper, Mode::Barge]
-        .into_iter()
-        .filter(|m| source.voice.at(Ear::Mix, listener.rate()).1 & mark(*m) != 0)
-        .all(|mode| mode::gain(listener.party, Source::Leg { party: source.party, mode }).is_heard())
 }
 
 /// The two sides of a conversation.
@@ -235,8 +235,9 @@ fn voice_of<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::call::packets::mark;
     use crate::call::{Ack, CallOptions, Command, LegMedia, LegSpec, Speaker};
-    use crate::event::{Actor, Place};
+    use crate::event::{Actor, Mode, Place};
     use crate::id::LegId;
     use crate::media::codec::Codec;
     use crate::media::rtp::Header;
@@ -276,7 +277,8 @@ mod tests {
         let heard = |marks: u8, call: &mut Call| {
             let at = call.place_of(supervisor).unwrap();
             call.legs[at].voice.mark_mix(marks);
-            legs.map(|l| was_for(&call.legs[call.place_of(l).unwrap()], &call.legs[at]))
+            let marks = call.legs[at].voice.at(Ear::Mix, Rate::Narrow).1;
+            legs.map(|l| was_for(call.legs[call.place_of(l).unwrap()].party, call.legs[at].party, marks))
         };
         let [spy, whisper, barge] = [Mode::Spy, Mode::Whisper, Mode::Barge].map(mark);
         assert_eq!(heard(spy, &mut call), [false, false, false]);
@@ -291,6 +293,7 @@ mod tests {
     fn a_packet_is_marked_with_the_mode_in_force() {
         let mut call = call();
         join(&mut call, Role::Customer, Mode::Spy, 4000);
+        join(&mut call, Role::Customer, Mode::Spy, 4008);
         join(&mut call, Role::Agent, Mode::Spy, 4002);
         let supervisor = join(&mut call, Role::Supervisor, Mode::Whisper, 4004);
         let header = Header { marker: false, payload_type: 0, sequence: 1, timestamp: 0, ssrc: 9 };
@@ -298,7 +301,7 @@ mod tests {
         bytes.extend_from_slice(&[0x80; 160]);
         call.packet(MediaTime::ZERO, supervisor, Port::Rtp, ([127, 0, 0, 1], 4004).into(), &bytes);
         let at = call.place_of(supervisor).unwrap();
-        assert!(call.legs[at].listened, "the agent hears the customer and the supervisor: a mix");
+        assert!(call.legs[at].listened, "the agent hears two customers and the supervisor: a mix");
         let by = Actor::Person;
         let wider = Command::SetMode { speaker: Speaker::Leg(supervisor), mode: Mode::Barge, by };
         call.command(MediaTime::ZERO, wider).unwrap();
@@ -308,6 +311,7 @@ mod tests {
 
         let mut call = self::call();
         join(&mut call, Role::Customer, Mode::Spy, 4000);
+        join(&mut call, Role::Customer, Mode::Spy, 4008);
         join(&mut call, Role::Agent, Mode::Spy, 4002);
         let supervisor = join(&mut call, Role::Supervisor, Mode::Whisper, 4004);
         call.packet(MediaTime::ZERO, supervisor, Port::Rtp, ([127, 0, 0, 1], 4004).into(), &bytes);

@@ -35,7 +35,7 @@ pub(crate) struct Voice {
 
 /// What is read in a tick: a frame, and the same at other rates.
 #[derive(Default)]
-struct Reading {
+pub(crate) struct Reading {
     frame: Frame,
     copies: [Option<Box<FrameCopy>>; 3],
 }
@@ -110,10 +110,12 @@ impl Voice {
     pub fn prepare(&mut self, wanted: Wanted, passing: &mut Passing) {
         let native = self.codec.rate();
         self.needed = wanted.any();
-        if self.needed {
-            self.decoder.get_or_insert_with(|| Decoder::new(self.codec));
-            passing.fit(native);
+        match self.needed {
+            true => drop(self.decoder.get_or_insert_with(|| Decoder::new(self.codec))),
+            // What it remembers is not to be heard by whoever needs it next.
+            false => (self.decoder, self.next) = (None, None),
         }
+        passing.fit(native);
         for rate in Rate::ALL {
             self.tap.prepare(native, rate, wanted.tap[rate as usize]);
             self.mix.prepare(native, rate, wanted.mix[rate as usize]);
@@ -188,19 +190,12 @@ impl Voice {
         if let (Some(noise), Made::Silent) = (&mut self.noise, reading.frame.made) {
             noise.fill(&mut reading.frame.pcm);
         }
-        for copy in reading.copies.iter_mut().flatten() {
-            copy.follow(&reading.frame);
-        }
+        reading.copy();
     }
 
     /// The tick's frame at a rate that is wanted, and the marks of all it is made of.
     pub fn at(&self, ear: Ear, rate: Rate) -> (&[i16], u8) {
-        let Reading { frame, copies } = self.reading(ear);
-        match &copies[rate as usize] {
-            Some(copy) => (&copy.pcm, copy.marks),
-            None if rate == self.codec.rate() && frame.pcm.rate() == rate => (&frame.pcm, frame.marks),
-            None => (silence(rate), 0),
-        }
+        self.reading(ear).at(self.codec.rate(), rate)
     }
 
     /// How the tick's frame was made.
@@ -227,7 +222,29 @@ impl Reading {
         self.copies.iter_mut().flatten().for_each(|c| c.forget());
     }
 
-    fn prepare(&mut self, native: Rate, rate: Rate, wanted: bool) {
+    /// Reads the frame of a tick.
+    pub fn pull(&mut self, jitter: &mut Jitter, ear: Ear, tick: MediaTime) {
+        jitter.pull(ear, tick, &mut self.frame);
+        self.copy();
+    }
+
+    fn copy(&mut self) {
+        for copy in self.copies.iter_mut().flatten() {
+            copy.follow(&self.frame);
+        }
+    }
+
+    /// The frame of a voice of rate `native` at a rate that is wanted, and the marks of all it is made of.
+    pub fn at(&self, native: Rate, rate: Rate) -> (&[i16], u8) {
+        match &self.copies[rate as usize] {
+            Some(copy) => (&copy.pcm, copy.marks),
+            None if rate == native && self.frame.pcm.rate() == rate => (&self.frame.pcm, self.frame.marks),
+            None => (silence(rate), 0),
+        }
+    }
+
+    /// Makes ready for a rate, or lets go of it. Allocates.
+    pub fn prepare(&mut self, native: Rate, rate: Rate, wanted: bool) {
         let copy = &mut self.copies[rate as usize];
         match wanted && rate != native {
             true => drop(copy.get_or_insert_with(|| Box::new(FrameCopy::new(native, rate)))),

@@ -14,15 +14,10 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// The largest datagram looked at: an Ethernet MTU. What is longer is no audio we negotiated and is cut by the kernel.
 pub const DATAGRAM: usize = 1500;
-
-/// The ring looks for datagrams no more often than this, and takes all that came meanwhile at once: at fifty calls a
-/// wake-up costs as much as a packet. It is the most by which a packet waits for it (0.6 ms are allowed at the 99th
-/// percentile, scheduling included), and a thread that has slept for longer wakes at once.
-pub const PACE: Duration = Duration::from_micros(400);
 
 /// One of the sockets. Used again after `remove`.
 pub type Key = usize;

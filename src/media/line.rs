@@ -4,6 +4,7 @@
 //! read where they like and take nothing away, so that several can read the same. Knows no time and no network.
 
 use crate::media::pcm::Rate;
+use std::ops::Range;
 
 /// Milliseconds held: the oldest a reader may be behind (240), and a packet of 60 ms twice early.
 const HELD_MS: usize = 400;
@@ -45,12 +46,13 @@ impl Line {
             self.end = end;
         }
         let too_old = (self.oldest() - at).clamp(0, pcm.len() as i64);
-        let from = self.slot(at + too_old);
         let kept = pcm.get(too_old as usize..).unwrap_or(&[]);
-        for (slot, sample) in slots(from, self.samples.len()).zip(kept) {
-            self.samples[slot] = *sample;
-            self.marks[slot] = mark;
-        }
+        let (first, again) = self.places(at + too_old, kept.len());
+        let (head, tail) = kept.split_at(first.len());
+        self.samples[first.clone()].copy_from_slice(head);
+        self.samples[again.clone()].copy_from_slice(tail);
+        self.marks[first].fill(mark);
+        self.marks[again].fill(mark);
     }
 
     /// How many samples are there from `at` on without a hole, up to `most`.
@@ -59,7 +61,12 @@ impl Line {
             return 0;
         }
         let most = most.min((self.end - at).max(0) as usize);
-        slots(self.slot(at), self.len()).take(most).take_while(|slot| self.marks[*slot] != 0).count()
+        let (first, again) = self.places(at, most);
+        let there = |places: Range<usize>| self.marks[places].iter().take_while(|mark| **mark != 0).count();
+        match there(first.clone()) {
+            all if all == first.len() => all + there(again),
+            some => some,
+        }
     }
 
     /// Whether `length` samples from `at` on are all there, with one mark.
@@ -79,12 +86,11 @@ impl Line {
 
     /// Copies what is there from `at` on, without a hole as `run` said; answers the marks, joined.
     pub fn read(&self, at: i64, out: &mut [i16]) -> u8 {
-        let mut marks = 0;
-        for (slot, sample) in slots(self.slot(at), self.len()).zip(out) {
-            *sample = self.samples[slot];
-            marks |= self.marks[slot];
-        }
-        marks
+        let (first, again) = self.places(at, out.len());
+        let (head, tail) = out.split_at_mut(first.len());
+        head.copy_from_slice(&self.samples[first.clone()]);
+        tail.copy_from_slice(&self.samples[again.clone()]);
+        [first, again].into_iter().flat_map(|places| &self.marks[places]).fold(0, |all, mark| all | mark)
     }
 
     /// Nothing written until now is there any more.
@@ -99,9 +105,15 @@ impl Line {
         at.rem_euclid(self.len() as i64) as usize
     }
     fn unmark(&mut self, from: i64, to: i64) {
-        for slot in slots(self.slot(from), self.marks.len()).take((to - from).max(0) as usize) {
-            self.marks[slot] = 0;
-        }
+        let (first, again) = self.places(from, (to - from).max(0) as usize);
+        self.marks[first].fill(0);
+        self.marks[again].fill(0);
+    }
+    /// The slots of `length` samples from `at` on, at most once round: those up to the end, and those from the beginning.
+    fn places(&self, at: i64, length: usize) -> (Range<usize>, Range<usize>) {
+        let (from, length) = (self.slot(at), length.min(self.len()));
+        let first = length.min(self.len() - from);
+        (from..from + first, 0..length - first)
     }
 }
 

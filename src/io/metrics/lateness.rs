@@ -2,7 +2,6 @@
 
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::MetricType;
-use prometheus_client::registry::Metric;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -53,11 +52,6 @@ impl EncodeMetric for Lateness {
     fn metric_type(&self) -> MetricType {
         MetricType::Histogram
     }
-}
-
-#[allow(dead_code)]
-fn is_a_metric(lateness: Lateness) -> impl Metric {
-    lateness
 }
 
 #[cfg(test)]

@@ -1,15 +1,14 @@
 //! The fast way: io_uring. Every socket has one receive that stays (multishot), which takes its buffers from a pool
 //! given to the kernel; what is sent waits for the next turn, and a turn is one system call.
 //!
-//! Needs Linux 6.12, where a wait can be told to gather datagrams for a while ([`super::PACE`]) without a second timer.
-//! All memory the kernel may touch belongs to this file and lives as long as the ring.
+//! Needs Linux 6.1, where completions wait until they are asked for. All memory the kernel may touch belongs to this file and lives as long as the ring.
 #![allow(unsafe_code)]
 
 mod pool;
 
-use super::{Arrived, DATAGRAM, Key, PACE, Sockets, Waker};
+use super::{Arrived, DATAGRAM, Key, Sockets, Waker};
 use crate::io::clock;
-use io_uring::types::Fd;
+use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use pool::Pool;
 use slab::Slab;
@@ -17,7 +16,7 @@ use socket2::SockAddr;
 use std::io::{self, Error, ErrorKind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::os::fd::AsRawFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Requests in one turn; a fuller turn is two system calls.
 const REQUESTS: u32 = 1024;
@@ -27,26 +26,11 @@ const COMPLETIONS: u32 = 8192;
 const SENDS: usize = 512;
 /// Room for a sender's address.
 const NAME: usize = size_of::<libc::sockaddr_in6>();
-/// Completions for which a turn does not gather any longer.
-const ENOUGH: u32 = 256;
-
-/// How long a thread without timers rests at most; it matters to nobody.
-const IDLE: Duration = Duration::from_secs(3600);
-
 /// What a completion is about, in the top two bits of its number. Below: the socket's generation and its key.
 const RECEIVED: u64 = 0;
 const SENT: u64 = 1;
 const WOKEN: u64 = 2;
 const CANCELLED: u64 = 3;
-
-/// `io_uring_getevents_arg`, which the crate does not offer with its newest field.
-#[repr(C)]
-struct Wait {
-    sigmask: u64,
-    sigmask_size: u32,
-    min_wait_usec: u32,
-    timeout: u64,
-}
 
 /// Sockets behind a ring.
 pub(super) struct Ring {
@@ -83,10 +67,10 @@ impl Ring {
         let mut builder = IoUring::builder();
         builder.setup_clamp().setup_cqsize(COMPLETIONS).setup_submit_all();
         builder.setup_single_issuer().setup_coop_taskrun().setup_defer_taskrun();
-        let ring = builder.build(REQUESTS)?;
-        if !ring.params().is_feature_min_timeout() {
-            return Err(Error::new(ErrorKind::Unsupported, "the kernel is older than Linux 6.12"));
-        }
+        let ring = builder.build(REQUESTS).map_err(|error| match error.raw_os_error() {
+            Some(libc::EINVAL) => Error::new(ErrorKind::Unsupported, "the kernel is older than Linux 6.1"),
+            _ => error,
+        })?;
         // Saves the kernel a look at its table of files; it is well without.
         let _ = ring.submitter().register_ring_fd();
         let pool = Pool::new(&ring)?;
@@ -228,15 +212,11 @@ impl Sockets for Ring {
         if !self.ring.completion().is_empty() {
             return self.hand_over();
         }
-        // Without an end the kernel would take the pace for one, and an idle thread would never rest.
-        let left = until.map_or(IDLE, |at| at.saturating_duration_since(clock::now()));
-        let left = libc::timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
-        let timeout = std::ptr::from_ref(&left) as u64;
-        let wait = Wait { sigmask: 0, sigmask_size: 0, min_wait_usec: PACE.as_micros() as u32, timeout };
-        let flags = 1 << 0 | 1 << 3; // IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG
-        let requests = self.ring.submission().len() as u32;
-        // SAFETY: the argument is laid out as the kernel's and lives through the call, as does the time it points to.
-        let entered = unsafe { self.ring.submitter().enter(requests, ENOUGH, flags, Some(&wait)) };
+        let left = until.map(|at| Timespec::from(at.saturating_duration_since(clock::now())));
+        let entered = match &left {
+            Some(left) => self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(left)),
+            None => self.ring.submit_and_wait(1),
+        };
         self.handed_over();
         match entered {
             Ok(_) => Ok(()),
