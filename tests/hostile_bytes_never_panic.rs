@@ -3,7 +3,7 @@
 
 mod support;
 
-use sotto::call::sdp::{self, Description, Local};
+use sotto::call::sdp::{self, Description, Local, MasterKey, Srtp, Terms};
 use sotto::call::{Port, Speaker};
 use sotto::event::{Mode, Place, Role};
 use sotto::id::LegId;
@@ -87,14 +87,15 @@ fn extended_reports() {
 #[test]
 fn session_descriptions() {
     let head = "v=0\r\no=alice 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n";
-    let local = Local { rtp: ([192, 0, 2, 9], 20_000).into(), session: 7, version: 1 };
+    let local = Local::new(([192, 0, 2, 9], 20_000).into(), 7, Srtp::Optional, || [7; MasterKey::MOST]);
+    let terms = Terms { srtp: Srtp::Optional, ipv6: false };
     let good = [
         sdp::offer(&local, &Codec::ALL),
         format!("{head}m=video 9 RTP/AVP 31\r\nm=audio 4000 RTP/AVP 0 8 13 101\r\na=rtpmap:101 telephone-event/8000\r\na=rtcp:53 IN IP4 192.0.2.1\r\na=ptime:30\r\na=sendonly\r\n").into_bytes(),
-        format!("{head}m=audio 4000 RTP/AVP 96 97\r\nc=IN IP6 2001:db8::1\r\na=rtpmap:96 opus/48000/2\r\na=fmtp:96 maxaveragebitrate=20000;useinbandfec=1\r\na=rtpmap:97 L16/16000\r\na=maxptime:60\r\n").into_bytes(),
+        format!("{head}m=audio 4000 RTP/SAVP 96 97\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz|2^20|1:4\r\na=crypto:2 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz\r\na=rtpmap:96 opus/48000/2\r\na=fmtp:96 maxaveragebitrate=20000;useinbandfec=1\r\na=rtpmap:97 L16/16000\r\na=maxptime:60\r\n").into_bytes(),
     ];
     fuzz("SDP", &good, 300, |bytes| {
-        let Ok(description) = Description::read(bytes) else { return false };
+        let Ok(description) = Description::read(bytes, terms) else { return false };
         let media = description.settle(None).expect("what was read has a codec");
         assert!((10..=60).contains(&media.shape.ptime) && (10..=60).contains(&media.shape.maxptime));
         let answer = String::from_utf8(description.answer(&local, &media)).expect("an answer is text");

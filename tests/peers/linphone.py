@@ -1,6 +1,7 @@
 """A telephone that others wrote: a linphonec process that plays a WAV file into its calls and records what it hears
-(Debian's 5.1). It is told what to do by lines on its standard input, and has files for a sound card. When it calls, it
-names an IPv6 address if it has one, and sends from IPv4.
+(Debian's 5.1). It is told what to do by lines on its standard input, and has files for a sound card. Left alone it would
+name an IPv6 address in a call over IPv4, if it has one, and be refused. It names its host's outward address whatever it
+sends from.
 """
 
 import os
@@ -15,6 +16,8 @@ sip_port={port}
 sip_tcp_port=0
 sip_tls_port=0
 bind_address=127.0.0.1
+ipv6_migration_done=1
+use_ipv6=0
 use_info=0
 use_rfc2833=1
 [rtp]
