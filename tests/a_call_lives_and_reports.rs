@@ -83,6 +83,26 @@ fn a_leg_behind_nat_is_latched() {
     assert_eq!(to, ([192, 0, 2, 7], 31_000).into());
 }
 
+/// A stranger's report changes nothing: not from another host, not from the phone's own with another port.
+#[test]
+fn reports_count_only_from_where_they_should_come() {
+    let mut stage = Stage::new(8);
+    let (customer, _) = (stage.join(Role::Customer), stage.join(Role::Agent));
+    stage.run(2000);
+    let ours = stage.phones[&customer].got[0].header.ssrc;
+    // Had our report at 0.9 s, and kept it for a second.
+    let words = [9, ours, 0, 0, 0, 58_982, 65_536u32];
+    let report = [&[0x81, 201, 0, 7][..], &words.map(u32::to_be_bytes).concat()].concat();
+    let round_trip = |stage: &mut Stage| stage.view().legs[0].round_trip_ms;
+    for from in ["192.0.2.7:4001", "127.0.0.1:5001", "127.0.0.2:4001"] {
+        stage.call.packet(stage.now, customer, Port::Rtcp, from.parse().unwrap(), &report);
+        assert_eq!(round_trip(&mut stage), None, "{from}");
+    }
+    let from = stage.phones[&customer].media.remote_rtcp;
+    stage.call.packet(stage.now, customer, Port::Rtcp, from, &report);
+    assert!(round_trip(&mut stage).is_some_and(|ms| (90.0..115.0).contains(&ms)));
+}
+
 /// A stall is made up for, but no phone gets more than 100 ms at once; ears and recording miss nothing of it.
 #[test]
 fn late_ticks_do_not_burst() {

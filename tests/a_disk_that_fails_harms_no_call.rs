@@ -8,7 +8,7 @@ mod live;
 #[path = "support/playing.rs"]
 mod playing;
 
-use live::{Folder, Follower, Server};
+use live::{Folder, Follower, More, Server};
 use playing::{Played, play};
 use serde_json::Value;
 use sotto::cli::demo::party::{Capture, Party, PartyOptions};
@@ -39,7 +39,7 @@ impl Talk {
         let mut customer = Party::bind(PartyOptions::new("customer", 2)).await.unwrap();
         let to = agent.sip_addr();
         let routes = format!("[[route]]\ncalled = 'agent'\nsteps = [ {{connect = {{to = \"sip:agent@{to}\"}}}} ]\n");
-        let server = Server::start_under(program, &folder.0, "", &routes, recording);
+        let server = Server::start_with(&folder.0, "", &routes, More { program, recording, trunk: "" });
         let mut follower = server.follow().await;
         let uri = format!("sip:agent@{}", server.sip);
         let (called, answered) = tokio::join!(customer.call(&uri), agent.answer(PATIENCE));

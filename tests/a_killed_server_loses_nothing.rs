@@ -3,7 +3,7 @@
 
 mod live;
 
-use live::{Folder, Server};
+use live::{Folder, More, Server};
 use rand::{RngExt, SeedableRng};
 use serde_json::Value;
 use sotto::cli::demo::party::{Party, PartyOptions};
@@ -36,7 +36,12 @@ async fn one_round(folder: &Folder, round: usize, moment: Duration) -> String {
         format!("[[route]]\ncalled = 'agent'\nsteps = [ {{connect = {{to = \"sip:agent@{}\"}}}} ]\n", agent.sip_addr());
     let format = if round.is_multiple_of(2) { "wav" } else { "opus" };
     let recording = format!("format = \"{format}\"");
-    let server = Server::start_under(&[], &folder.0, live::model().to_str().unwrap(), &routes, &recording);
+    let server = Server::start_with(
+        &folder.0,
+        live::model().to_str().unwrap(),
+        &routes,
+        More { recording: &recording, ..More::default() },
+    );
     let mut follower = server.follow().await;
     let uri = format!("sip:agent@{}", server.sip);
     let began = clock::now();

@@ -7,7 +7,7 @@ mod playing;
 #[path = "support/samples.rs"]
 mod samples;
 
-use live::{Folder, Server};
+use live::{Folder, More, Server};
 use playing::Played;
 use serde_json::{Value, json};
 use sotto::cli::demo::party::{Capture, Party, PartyOptions};
@@ -28,7 +28,12 @@ async fn what_is_said_in_it() {
     let mut customer = Party::bind(PartyOptions::new("customer", 2)).await.unwrap();
     let to = agent.sip_addr();
     let routes = format!("[[route]]\ncalled = 'agent'\nsteps = [ {{connect = {{to = \"sip:agent@{to}\"}}}} ]\n");
-    let server = Server::start_under(&[], &folder.0, live::model().to_str().unwrap(), &routes, "legs = true");
+    let server = Server::start_with(
+        &folder.0,
+        live::model().to_str().unwrap(),
+        &routes,
+        More { recording: "legs = true", ..More::default() },
+    );
     let mut follower = server.follow().await;
     let uri = format!("sip:agent@{}", server.sip);
     let (called, answered) = tokio::join!(customer.call(&uri), agent.answer(PATIENCE));

@@ -188,7 +188,13 @@ mutant("a clip is laid under another codec's voice", PACKETS, "if n < count { sa
 mutant("relay transcodes", PACKETS, "|out| out.extend_from_slice(packet.payload)", "|out| out.extend(packet.payload.iter().map(|b| Law::Mu.encode(Law::Mu.decode(*b))))", test("customer_gets_the_agents_own_packets"))
 mutant("silence is encoded anew", OVERLAY, "        (true, 0) => *byte,\n", "", test("customer_gets_the_agents_own_packets"))
 mutant("a used number is sent again", SENDER, "i16::MIN..0 => return None,", "i16::MIN..0 => old,", lib("media::sender"))
-mutant("packets from anywhere count", "src/media/latch.rs", "        if self.named_spoke {\n            return Verdict::Dropped;", "        if self.named_spoke {\n            return Verdict::Accepted;")
+
+# ---- who is listened to
+LATCH = "src/media/latch.rs"
+mutant("packets from anywhere count", LATCH, "if self.closed || !self", "if !self", lib("media::latch"))
+mutant("who is first gets the stream", LATCH, "count >= ENOUGH && free", "count >= ENOUGH", lib("media::latch"))
+mutant("a re-INVITE gives a phone's place away", LATCH, "self.closed = self.source == Some(named);", "self.closed = false;", lib("media::latch"))
+mutant("reports from anywhere count", LEG, "&& from != self.target() && !translated", "&& false", test("a_call_lives_and_reports"))
 
 # ---- a supervisor's keys and volume
 STEER = test("supervisors_steer_by_keys")

@@ -70,7 +70,7 @@ impl Call {
     /// Another address is another far end; the same one after a hold is not.
     fn set_media(&mut self, at: usize, media: LegMedia) {
         let moved = self.legs[at].media.remote != media.remote;
-        self.legs[at].set_media(media);
+        self.legs[at].set_media(self.now, media);
         self.changed(at, "media");
         if moved {
             self.far_end_changed(at);

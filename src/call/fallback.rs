@@ -120,7 +120,7 @@ impl Fallback {
         let packet = Packet::parse(bytes).ok().filter(|p| !p.payload.is_empty() && p.payload.len() <= MAX_PAYLOAD)?;
         let source = self.ends.iter_mut().find(|e| e.leg == leg)?;
         let header = &packet.header;
-        if source.latch.judge(from, header.ssrc, header.sequence) == Verdict::Dropped
+        if source.latch.judge(now, from, header.ssrc, header.sequence) == Verdict::Dropped
             || source.reception.take(now, header) == Arrival::Dropped
         {
             return None;

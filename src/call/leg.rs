@@ -107,7 +107,7 @@ impl Leg {
             keypad: Keypad::default(),
             mode: spec.mode,
             muted_until: MediaTime::ZERO,
-            latch: Latch::new(spec.media.remote),
+            latch: Latch::new(now, spec.media.remote),
             reception: Reception::new(spec.media.codec.clock()),
             last_voice: None,
             name: rtcp::Name::new(seed),
@@ -193,7 +193,7 @@ impl Leg {
     /// Judges a packet. Answers what it is and whether the far end is somebody else; `None` if it does not count.
     pub fn receive(&mut self, now: MediaTime, from: SocketAddr, packet: &Packet<'_>) -> Option<(Kind, bool)> {
         let header = &packet.header;
-        let moved = match self.latch.judge(from, header.ssrc, header.sequence) {
+        let moved = match self.latch.judge(now, from, header.ssrc, header.sequence) {
             Verdict::Accepted => false,
             Verdict::Moved => true,
             Verdict::Dropped => return self.drop_packet(),
@@ -230,8 +230,8 @@ impl Leg {
         Samples(i64::from(ticks) * 48_000 / i64::from(self.media.codec.clock()))
     }
 
-    pub fn set_media(&mut self, media: LegMedia) {
-        self.latch.reopen(media.remote);
+    pub fn set_media(&mut self, now: MediaTime, media: LegMedia) {
+        self.latch.reopen(now, media.remote);
         if media.codec != self.media.codec {
             self.sender.set_clock(media.codec.clock());
             self.reception.set_clock(media.codec.clock());
@@ -246,7 +246,9 @@ impl Leg {
     }
 
     pub fn take_report(&mut self, now: MediaTime, from: SocketAddr, bytes: &[u8]) {
-        if from.ip() != self.media.remote_rtcp.ip() && from.ip() != self.target().ip() {
+        // Reports tell nobody's secrets, but anybody could fill them with nonsense. NAT gives them a port of its own.
+        let translated = self.latch.elsewhere().is_some_and(|source| source.ip() == from.ip());
+        if from != self.media.remote_rtcp && from != self.target() && !translated {
             self.dropped += 1;
             return;
         }

@@ -37,6 +37,17 @@ impl Drop for Folder {
     }
 }
 
+/// What is not usual about a server.
+#[derive(Clone, Copy, Default)]
+pub struct More<'a> {
+    /// It runs as the arguments of another program.
+    pub program: &'a [&'a str],
+    /// Further lines of `[recording]`.
+    pub recording: &'a str,
+    /// Further lines of its trunk.
+    pub trunk: &'a str,
+}
+
 /// A running `sotto serve`. Killed when dropped.
 pub struct Server {
     child: Child,
@@ -47,11 +58,12 @@ pub struct Server {
 impl Server {
     /// Starts it in `folder`; `routes` is its dialplan, `model` empty for no ears. Returns when it says it is ready.
     pub fn start(folder: &Path, model: &str, routes: &str) -> Server {
-        Server::start_under(&[], folder, model, routes, "")
+        Server::start_with(folder, model, routes, More::default())
     }
 
-    /// The same as the arguments of another program, and with more in `[recording]`.
-    pub fn start_under(program: &[&str], folder: &Path, model: &str, routes: &str, recording: &str) -> Server {
+    /// The same, with what is not usual.
+    pub fn start_with(folder: &Path, model: &str, routes: &str, more: More<'_>) -> Server {
+        let More { program, recording, trunk } = more;
         let config = folder.join("sotto.toml");
         let dialplan = folder.join("routes.toml");
         std::fs::write(&dialplan, routes).unwrap();
@@ -77,6 +89,7 @@ enabled = true
 name = "lab"
 sources = ["127.0.0.0/8"]
 may_call = [".*"]
+{trunk}
 "#,
             data = folder.join("data").display(),
             dialplan = dialplan.display(),

@@ -1,4 +1,5 @@
-"""Tones and speech: made, read from WAV files, and found again in what was heard. Mono, 8 kHz, numpy arrays of ±1."""
+"""Tones and speech: made, read from WAV files, and found again in what was heard. Numpy arrays of ±1, mono, and of 8 kHz
+unless another rate is named."""
 
 import subprocess
 import wave
@@ -8,21 +9,31 @@ import numpy as np
 RATE = 8000
 
 
-def tone(frequency, seconds, level=0.15):
-    return level * np.sin(2 * np.pi * frequency * np.arange(int(seconds * RATE)) / RATE)
+def tone(frequency, seconds, level=0.15, rate=RATE):
+    return level * np.sin(2 * np.pi * frequency * np.arange(int(seconds * rate)) / rate)
 
 
-def write(path, samples):
+def write(path, samples, rate=RATE, channels=1):
+    """The same in every channel."""
     with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
+        file.setnchannels(channels)
         file.setsampwidth(2)
-        file.setframerate(RATE)
-        file.writeframes((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
+        file.setframerate(rate)
+        file.writeframes(np.repeat((np.clip(samples, -1, 1) * 32767).astype("<i2"), channels).tobytes())
 
 
-def read(path):
+def read(path, rate=RATE, channels=1):
+    """The first channel of a file that must be as it is said to be."""
     with wave.open(str(path), "rb") as file:
-        return _decode(file)
+        assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (channels, 2, rate), file.getparams()
+        return np.frombuffer(file.readframes(file.getnframes()), "<i2")[::channels] / 32768
+
+
+def read_narrow(path):
+    """What a file of any rate has below 4 kHz."""
+    with wave.open(str(path), "rb") as file:
+        rate, channels = file.getframerate(), file.getnchannels()
+    return _resample(read(path, rate, channels), rate)
 
 
 def speech(text, voice="en-us"):
@@ -36,12 +47,18 @@ def speech(text, voice="en-us"):
     return samples[loud[0] : loud[-1] + 1]
 
 
-def heard_tone(samples, frequency, window=0.1):
+def heard_tone(samples, frequency, window=0.1, rate=RATE):
     """Goertzel's measure of a tone in each window, as its amplitude."""
-    size = int(window * RATE)
+    size = int(window * rate)
     blocks = samples[: len(samples) // size * size].reshape(-1, size)
-    probe = np.exp(-2j * np.pi * frequency * np.arange(size) / RATE)
+    probe = np.exp(-2j * np.pi * frequency * np.arange(size) / rate)
     return 2 * np.abs(blocks @ probe) / size
+
+
+def steady(levels):
+    """How loud a tone is in nine of ten windows: a telephone that makes up for jitter spoils one now and then, by a jump
+    in the phase."""
+    return float(np.quantile(levels, 0.1))
 
 
 def without_tone(samples, frequency, width=40):
@@ -65,11 +82,6 @@ def find(samples, clip):
     likeness = np.where(windows > floor, product / np.sqrt(np.sum(clip**2) * np.maximum(windows, floor)), 0)
     best = int(np.argmax(likeness))
     return best / RATE, float(likeness[best])
-
-
-def _decode(file):
-    assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, RATE), file.getparams()
-    return np.frombuffer(file.readframes(file.getnframes()), "<i2") / 32768
 
 
 def _resample(samples, rate):

@@ -2,15 +2,28 @@
 
 Its ways: `net_interface` takes an address; SIP over TLS listens on the port above; the end of the source file ends the
 call, so the file must be longer than it; the module sndfile records each direction to dump-…-enc.wav and -dec.wav,
-complete once the call is over; SIGTERM hangs up.
+complete once the call is over; SIGTERM hangs up; the source file must have the rate and the channels of the codec.
 """
 
+import collections
+import re
 import signal
 import socket
 import subprocess
 import time
 
 MODULES = "/usr/lib/baresip/modules"
+
+Codec = collections.namedtuple("Codec", "name rate channels")
+
+# What Sotto speaks, as baresip calls it, and what it plays and records then.
+CODECS = {
+    "PCMU": Codec("pcmu/8000/1", 8000, 1),
+    "PCMA": Codec("pcma/8000/1", 8000, 1),
+    "G722": Codec("g722/16000/1", 16000, 1),
+    "opus": Codec("opus/48000/2", 48000, 2),
+    "L16": Codec("l16/16000/1", 16000, 1),
+}
 
 CONFIG = """\
 sip_listen 127.0.0.1:{port}
@@ -19,16 +32,19 @@ call_max_calls 1
 audio_source aufile,{folder}/source.wav
 audio_player aufile,{folder}/player.wav
 audio_alert aufile,/dev/null
-ausrc_srate 8000
-auplay_srate 8000
-ausrc_channels 1
-auplay_channels 1
+ausrc_srate {rate}
+auplay_srate {rate}
+ausrc_channels {channels}
+auplay_channels {channels}
 snd_path {folder}
 module_path {modules}
 module g711.so
+module g722.so
+module opus.so
+module l16.so
+module srtp.so
 module aufile.so
 module sndfile.so
-module srtp.so
 module_app cons.so
 cons_listen 127.0.0.1:{console}
 module_app account.so
@@ -39,16 +55,23 @@ module_app menu.so
 class Phone:
     """A phone with one account. It answers by itself; `dial` names whom it calls at once instead.
 
-    `mediaenc`: `srtp` offers a key on a line of plain RTP, `srtp-mand` speaks SRTP alone.
+    `mediaenc`: `srtp` offers a key on a line of plain RTP, `srtp-mand` speaks SRTP alone. `codec`: the only one it
+    speaks, else G.711.
     """
 
-    def __init__(self, folder, user, dial=None, mediaenc=None):
+    # What it prints when it is ready, when a call stands, and when it is over.
+    READY, CONNECTED, ENDED = "baresip is ready", "Call established", "terminated"
+
+    def __init__(self, folder, user, dial=None, mediaenc=None, codec=None):
         folder.mkdir(exist_ok=True)
         self.folder, self.user = folder, user
         self.port, self.console = free_ports(2), free_ports(1)
-        (folder / "config").write_text(CONFIG.format(port=self.port, console=self.console, folder=folder, modules=MODULES))
-        mediaenc = f";mediaenc={mediaenc}" if mediaenc else ""
-        (folder / "accounts").write_text(f"<sip:{user}@127.0.0.1:{self.port}>;regint=0;answermode=auto{mediaenc}\n")
+        sound = CODECS[codec or "PCMU"]._asdict()
+        (folder / "config").write_text(CONFIG.format(port=self.port, console=self.console, folder=folder, modules=MODULES, **sound))
+        codecs = sound["name"] if codec else "pcmu/8000/1,pcma/8000/1"
+        account = f"<sip:{user}@127.0.0.1:{self.port}>;regint=0;answermode=auto;audio_codecs={codecs}"
+        account += f";mediaenc={mediaenc}" if mediaenc else ""
+        (folder / "accounts").write_text(account + "\n")
         (folder / "contacts").touch()
         command = ["baresip", "-4", "-f", str(folder)] + (["-e", f"/dial {dial}"] if dial else [])
         self.log = open(folder / "log", "wb")
@@ -75,6 +98,16 @@ class Phone:
             for stroke in (key.encode(), b"\x00"):
                 console.sendto(stroke, ("127.0.0.1", self.console))
                 time.sleep(0.1)
+
+    def hold(self):
+        self.press("x")
+
+    def resume(self):
+        self.press("X")
+
+    def receiving(self):
+        """Bits a second of audio, as it last told; its recording ends when it first holds."""
+        return int(re.findall(r"audio=\d+/(\d+) ", self.said())[-1])
 
     def hang_up(self):
         """Ends the call, if it is up, and the phone."""

@@ -1,0 +1,94 @@
+"""A telephone that others wrote: a linphonec process that plays a WAV file into its calls and records what it hears
+(Debian's 5.1). It is told what to do by lines on its standard input, and has files for a sound card. Left alone it would
+name an IPv6 address in a call over IPv4, if it has one, and be refused. It names its host's outward address whatever it
+sends from.
+"""
+
+import os
+import subprocess
+import time
+
+from baresip import free_ports
+
+CONFIG = """\
+[sip]
+sip_port={port}
+sip_tcp_port=0
+sip_tls_port=0
+bind_address=127.0.0.1
+ipv6_migration_done=1
+use_ipv6=0
+use_info=0
+use_rfc2833=1
+[rtp]
+audio_rtp_port=-1
+[sound]
+echocancellation=0
+[video]
+enabled=0
+"""
+
+
+class Linphone:
+    """A phone with one account. It answers by itself; `dial` names whom it calls at once instead."""
+
+    # What it prints when it is ready, when a call stands, and when it is over.
+    READY, CONNECTED, ENDED = "Using wav files", " connected.", " ended ("
+
+    def __init__(self, folder, user, dial=None):
+        folder.mkdir(exist_ok=True)
+        (folder / ".local/share/linphone").mkdir(parents=True)
+        self.folder, self.user, self.port = folder, user, free_ports(1)
+        (folder / "rc").write_text(CONFIG.format(port=self.port, user=user))
+        self.log = open(folder / "log", "wb")
+        environment = {**os.environ, "HOME": str(folder), "XDG_DATA_HOME": str(folder / ".local/share"), "XDG_CONFIG_HOME": str(folder / ".config")}
+        command = ["linphonec", "-c", str(folder / "rc"), "-d", "0"] + ([] if dial else ["-a"])
+        self.process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=self.log, stderr=self.log)
+        self.say("soundcard use files", f"play {folder}/source.wav", f"record {folder}/heard.wav")
+        if dial:
+            self.say(f"call {dial}")
+
+    @property
+    def uri(self):
+        return f"sip:{self.user}@127.0.0.1:{self.port}"
+
+    def say(self, *commands):
+        """Commands, each a line."""
+        self.process.stdin.write("".join(f"{c}\n" for c in commands).encode())
+        self.process.stdin.flush()
+
+    def said(self):
+        """All it has printed."""
+        return (self.folder / "log").read_text(errors="replace")
+
+    def wait_for(self, text, seconds=10):
+        until = time.monotonic() + seconds
+        while text not in self.said():
+            assert self.process.poll() is None, f"{self.user}: linphonec ended:\n{self.said()}"
+            assert time.monotonic() < until, f"{self.user}: no {text!r} within {seconds} s:\n{self.said()}"
+            time.sleep(0.05)
+
+    def press(self, key):
+        """Presses a key of the telephone; in a call it goes out as RFC 4733."""
+        self.say(key)
+
+    def hold(self):
+        self.say("pause")
+
+    def resume(self):
+        self.say("resume")
+
+    def hang_up(self):
+        """Ends the call, if it is up, and the phone."""
+        if self.process.poll() is None:
+            try:
+                self.say("terminate", "quit")
+                self.process.wait(10)
+            except (subprocess.TimeoutExpired, BrokenPipeError):
+                self.process.kill()
+                self.process.wait()
+        self.log.close()
+
+    def recording(self):
+        """The file of what it heard."""
+        return self.folder / "heard.wav"
