@@ -1,9 +1,10 @@
 //! Our offers and answers written.
 
 use super::codecs::name;
-use super::{Description, Direction, Local};
+use super::{Description, Direction, Local, reports};
 use crate::call::LegMedia;
 use crate::media::codec::Codec;
+use crate::media::xr::Wish;
 use std::fmt::Write;
 use std::net::IpAddr;
 
@@ -16,6 +17,7 @@ impl Description {
             if i == self.chosen {
                 let codecs = [(media.codec, media.payload_type)];
                 audio(&mut text, local, &codecs, dtmf.as_slice(), self.direction.mirrored());
+                text.push_str(&reports::line(media.shape.reports));
             } else {
                 let _ = write!(text, "m={} 0 {} {}\r\n", line.kind, line.proto, line.formats);
             }
@@ -34,6 +36,7 @@ pub fn offer(local: &Local, codecs: &[Codec]) -> Vec<u8> {
     }
     let mut text = head(local);
     audio(&mut text, local, &numbered, &dtmf, Direction::SendRecv);
+    text.push_str(&reports::line(Wish::ALL));
     text.into_bytes()
 }
 
