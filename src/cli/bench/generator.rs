@@ -145,10 +145,11 @@ impl Generator {
 
     fn say(&mut self, slot: u32, late: Duration) -> io::Result<()> {
         let (beat, slot) = (slot as usize / SLOTS, slot as usize % SLOTS);
-        if self.measuring {
+        let numbers = self.wheel.get(slot).map_or(&[][..], Vec::as_slice);
+        if self.measuring && !numbers.is_empty() {
             self.lateness.push(late.as_secs_f64() * 1000.0);
         }
-        for number in self.wheel.get(slot).into_iter().flatten() {
+        for number in numbers {
             let Some(party) = self.parties.get_mut(*number) else { continue };
             let Some(pulse) = party.say(beat % BEATS)? else { continue };
             if self.measuring {

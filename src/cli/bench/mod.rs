@@ -47,7 +47,8 @@ Examples:
 
 Build with --release: the development build is slower. Quote ratio_to_floor: milliseconds are those of this machine now.";
 
-/// Not measured: latches close, jitter buffers find their depth, the journal writes what it has.
+/// Not measured, but for shorter measurements as long as they are: latches close, jitter buffers find their depth, the
+/// journal writes what it has.
 const WARM: Duration = Duration::from_secs(2);
 
 /// What `sotto bench` can measure.
@@ -64,7 +65,7 @@ pub struct MediaOptions {
     /// Numbers of calls, each a run of its own.
     #[arg(long, value_delimiter = ',', default_value = "50", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     calls: Vec<u32>,
-    /// Seconds measured in each run, beside two of warming up.
+    /// Seconds measured in each run, after as many of warming up, two at most.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: u64,
     /// Kinds of calls; all of them unless given.
@@ -134,7 +135,8 @@ async fn media(options: &MediaOptions) -> Result<(), BenchError> {
     let all = Scenario::value_variants();
     let scenarios: &[Scenario] = if options.scenarios.is_empty() { all } else { &options.scenarios };
     let io = udp::open(options.io).map_err(BenchError::Thread)?.name();
-    let length = Length { warm: WARM, measured: Duration::from_secs(options.seconds) };
+    let measured = Duration::from_secs(options.seconds);
+    let length = Length { warm: WARM.min(measured), measured };
     let say = |line: &str| {
         if !options.json {
             eprintln!("{line}");
