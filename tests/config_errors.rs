@@ -82,7 +82,11 @@ fn what_is_shipped_is_right() {
         [
             Step::Answer,
             Step::Say("Please hold.".into()),
-            Step::Connect { to: "sip:call-$1@127.0.0.1:6070".into(), timeout: std::time::Duration::from_secs(30) },
+            Step::Connect {
+                to: "sip:call-$1@127.0.0.1:6070".into(),
+                timeout: std::time::Duration::from_secs(30),
+                srtp: None,
+            },
             Step::Mode(Mode::Spy),
         ]
     );

@@ -1,14 +1,16 @@
-//! DESIGN §2 by tones for every combination of four codecs on three legs; what a clip says in any of them; and where
-//! both ends have more than a telephone's band, all of it arrives.
+//! DESIGN §2 by tones for every combination of four codecs on three legs, with SRTP and without; what a clip says in any
+//! of them; and where both ends have more than a telephone's band, all of it arrives.
 
 mod support;
 
-use sotto::call::{Audience, ClipSpec, Command, Sound, Speaker};
+use sotto::call::sdp::{Keyring, Keys, Suite};
+use sotto::call::{Audience, ClipSpec, Command, Port, Sound, Speaker};
 use sotto::event::{Mode, Place, Role};
 use sotto::id::LegId;
+use sotto::io::srtp::{GROWTH, Session};
 use sotto::media::codec::Codec;
 use sotto::media::pcm::Rate;
-use support::{Stage, tones};
+use support::{Stage, Wire, tones};
 
 const CODECS: [Codec; 4] = [Codec::Pcmu, Codec::Pcma, Codec::G722, Codec::Opus];
 const TONES: [f64; 3] = [400.0, 850.0, 1450.0];
@@ -26,9 +28,62 @@ fn hears(stage: &Stage, leg: LegId, hz: f64) -> bool {
     tones::hears_at(&stage.sounds(leg, 300), hz, stage.phones[&leg].media.codec.rate())
 }
 
+/// SRTP between a phone and its leg: both ends of it.
+struct Sealed {
+    phone: Session,
+    leg: Session,
+}
+
+impl Sealed {
+    fn new(suite: Suite) -> Sealed {
+        let mut octet = 0;
+        let [ours, theirs] = [(); 2].map(|()| {
+            octet += 1;
+            Keyring::new(|| [octet; 44]).key(suite)
+        });
+        let (phone, leg) = (Keys { ours: theirs, theirs: ours }, Keys { ours, theirs });
+        Sealed { phone: Session::new(phone), leg: Session::new(leg) }
+    }
+}
+
+/// Sealed by one, opened by the other; between them nobody could hear anything.
+fn through(from: &mut Session, to: &mut Session, packet: &[u8]) -> Option<Vec<u8>> {
+    let mut wire = [packet, &[0; GROWTH]].concat();
+    let length = from.seal(Port::Rtp, &mut wire, packet.len())?;
+    wire.truncate(length);
+    assert_ne!(wire[12..packet.len()], packet[12..], "what is on the wire is encrypted");
+    let length = to.open(Port::Rtp, &mut wire)?;
+    wire.truncate(length);
+    Some(wire)
+}
+
+impl Wire for Sealed {
+    fn to_call(&mut self, packet: Vec<u8>) -> Option<Vec<u8>> {
+        through(&mut self.phone, &mut self.leg, &packet)
+    }
+    fn to_phone(&mut self, packet: &[u8]) -> Option<Vec<u8>> {
+        through(&mut self.leg, &mut self.phone, packet)
+    }
+}
+
 /// Customer, agent and supervisor; who hears whom in spy, whisper and barge.
 #[test]
 fn the_table_holds_in_every_combination() {
+    the_table_holds([None; 3]);
+}
+
+/// The same with SRTP on every leg, each with another suite, and on the customer's alone.
+#[test]
+fn the_table_holds_with_srtp() {
+    the_table_holds([Some(Suite::Counter80), Some(Suite::Gcm128), Some(Suite::Counter32)]);
+}
+
+#[test]
+fn the_table_holds_with_srtp_on_one_side() {
+    the_table_holds([Some(Suite::Gcm256), None, None]);
+}
+
+fn the_table_holds(suites: [Option<Suite>; 3]) {
     // Rows: listeners. Columns: customer, agent, supervisor.
     let table =
         |mode: Mode| [[false, true, mode == Mode::Barge], [true, false, mode != Mode::Spy], [true, true, false]];
@@ -39,6 +94,9 @@ fn the_table_holds_in_every_combination() {
                 let roles = [(Role::Customer, customer), (Role::Agent, agent), (Role::Supervisor, supervisor)];
                 let mut tones = TONES.into_iter();
                 let legs = roles.map(|(role, codec)| join(&mut stage, role, tones.next().unwrap(), codec));
+                for (leg, suite) in legs.iter().zip(suites) {
+                    stage.phone(*leg).wire = suite.map(|suite| Box::new(Sealed::new(suite)) as Box<dyn Wire>);
+                }
                 for mode in [Mode::Spy, Mode::Whisper, Mode::Barge] {
                     stage.set_mode(Speaker::Leg(legs[2]), mode).unwrap();
                     stage.run(700);

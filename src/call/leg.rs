@@ -183,8 +183,11 @@ impl Leg {
     pub fn can_be_sent_to(&self) -> bool {
         self.media.send && is_somewhere(self.target())
     }
-    /// Behind NAT the port above is the best guess there is.
+    /// Where RTP goes if RTCP shares its port (RFC 5761). Else, behind NAT, the port above is the best guess there is.
     pub fn report_target(&self) -> SocketAddr {
+        if self.media.remote_rtcp == self.media.remote {
+            return self.target();
+        }
         self.latch.elsewhere().map_or(self.media.remote_rtcp, |mut source| {
             source.set_port(source.port().saturating_add(1));
             source

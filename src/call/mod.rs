@@ -73,7 +73,8 @@ pub struct LegMedia {
     pub shape: Shape,
     /// Where the peer's SDP says it receives RTP.
     pub remote: SocketAddr,
-    /// Where it says it receives RTCP: the port above, unless `a=rtcp` (RFC 3605) said otherwise.
+    /// Where it says it receives RTCP: the port above, unless `a=rtcp` (RFC 3605) said otherwise; the same where both share
+    /// one port (RFC 5761).
     pub remote_rtcp: SocketAddr,
     /// Whether we may send to the peer (it answered or offered `sendrecv` or `recvonly`).
     pub send: bool,

@@ -2,7 +2,7 @@
 
 use super::fault::Faults;
 use super::raw::{Section, Written};
-use super::{Coach, Http, Media, Network, Recording, Secret, Sensitivity, Sip, Speech, Store, Trunk, Way};
+use super::{Coach, Http, Media, Network, Recording, Secret, Sensitivity, Sip, Speech, Srtp, Store, Trunk, Way};
 use crate::event::Mode;
 use regex::Regex;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -232,6 +232,12 @@ pub(super) fn mode(name: &str, written: &Written<String>, faults: &Faults) -> Op
     one_of(name, written, &options, faults)
 }
 
+/// Whether media is protected.
+pub(super) fn srtp(name: &str, written: &Written<String>, faults: &Faults) -> Option<Srtp> {
+    let options = [("off", Srtp::Off), ("optional", Srtp::Optional), ("required", Srtp::Required)];
+    one_of(name, written, &options, faults)
+}
+
 pub(super) fn one_of<T: Copy>(
     name: &str,
     written: &Written<String>,
@@ -279,8 +285,9 @@ fn trunk(mut section: Section<'_>, faults: &Faults) -> Trunk {
     let may_call = section.texts("may_call").unwrap_or_default();
     let may_call = may_call.iter().filter_map(|written| pattern("trunk.may_call", written, faults)).collect();
     let may_supervise = section.flag("may_supervise").unwrap_or(false);
+    let srtp = section.text("srtp").and_then(|written| srtp("trunk.srtp", &written, faults)).unwrap_or_default();
     section.end();
-    Trunk { name, sources, may_call, may_supervise }
+    Trunk { name, sources, may_call, may_supervise, srtp }
 }
 
 fn network(written: &Written<String>, faults: &Faults) -> Option<Network> {

@@ -2,9 +2,10 @@
 //!
 //! In goes one file's TOML; out come its [`Route`]s, or faults with `file:line`. Knows no SIP.
 
-use super::check::{mode, one_of, pattern};
+use super::check::{mode, one_of, pattern, srtp};
 use super::fault::{Faults, Origin};
 use super::raw::{Section, Written, nearest, parse};
+use crate::call::sdp::Srtp;
 use crate::event::Mode;
 use regex::Regex;
 use std::path::{Path, PathBuf};
@@ -42,6 +43,8 @@ pub enum Step {
         to: String,
         /// How long it may ring.
         timeout: Duration,
+        /// Whether its media is to be protected. None: as the trunk says that has the address of `to`, else it may be.
+        srtp: Option<Srtp>,
     },
     /// Put the coach into a mode.
     Mode(Mode),
@@ -211,6 +214,7 @@ impl Reader<'_> {
     fn connect(&self, mut section: Section<'_>, groups: usize) -> Option<Step> {
         let at = section.at.clone();
         let timeout = section.whole("timeout", 1..=300).map_or(RINGING_S, |written| written.value);
+        let srtp = section.text("srtp").and_then(|written| srtp("connect.srtp", &written, self.faults));
         let absent = !section.has("to");
         let to = section.text("to");
         section.end();
@@ -224,7 +228,8 @@ impl Reader<'_> {
             return None;
         }
         self.check_groups(&to, groups);
-        Some(Step::Connect { to: to.value, timeout: Duration::from_secs(timeout.unsigned_abs()) })
+        let timeout = Duration::from_secs(timeout.unsigned_abs());
+        Some(Step::Connect { to: to.value, timeout, srtp })
     }
 
     fn supervise(&self, mut section: Section<'_>, groups: usize) -> Option<Step> {

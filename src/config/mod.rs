@@ -13,6 +13,7 @@ mod playbook;
 mod raw;
 mod secret;
 
+pub use crate::call::sdp::Srtp;
 pub use crate::coach::Sensitivity;
 pub use dialplan::{Route, Step};
 pub use fault::{ConfigError, ConfigErrors, Origin};
@@ -150,6 +151,8 @@ pub struct Trunk {
     pub may_call: Vec<Regex>,
     /// Whether its callers may supervise.
     pub may_supervise: bool,
+    /// Whether media with it is protected, whoever calls whom.
+    pub srtp: Srtp,
 }
 
 impl Config {

@@ -1,5 +1,7 @@
 //! The one place that reads the clocks and the random source.
 
+use rand::TryRng;
+use rand::rngs::SysRng;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The monotonic clock.
@@ -23,4 +25,12 @@ pub fn wall() -> Duration {
 #[allow(clippy::disallowed_methods)]
 pub fn random() -> u64 {
     rand::random()
+}
+
+/// Octets for a key, straight from the operating system's generator. Panics where that has none to give: a key that can be
+/// guessed must not be used.
+pub fn secret<const N: usize>() -> [u8; N] {
+    let mut octets = [0; N];
+    SysRng.try_fill_bytes(&mut octets).expect("the operating system gives random octets");
+    octets
 }

@@ -81,6 +81,8 @@ pub struct Media {
     pub packets_out: Counter,
     /// Datagrams that could not be sent (full socket buffer, unreachable peer).
     pub send_failed: Counter,
+    /// Datagrams to legs under SRTP that were not sealed with the peer's key, or came before: forged, replayed, or plain.
+    pub srtp_refused: Counter,
     /// How late the calls' 20 ms ticks came, in seconds.
     pub tick_lateness: Lateness,
 }
@@ -277,6 +279,7 @@ impl Metrics {
         r.add("rtp_packets_received", "RTP packets received", &self.media.packets_in);
         r.add("rtp_packets_sent", "RTP packets sent", &self.media.packets_out);
         r.add("packets_unsent", "Datagrams that could not be sent", &self.media.send_failed);
+        r.add("srtp_refused", "Datagrams under SRTP that were forged, replayed or plain", &self.media.srtp_refused);
         r.add("tick_lateness_seconds", "How late the calls' ticks came", &self.media.tick_lateness);
         r.add("heard_frames_dropped", "Frames of 20 ms the ears never got", &self.ears.heard_frames_dropped);
         r.add("record_frames_dropped", "Frames of 20 ms no recording got", &self.ears.record_frames_dropped);

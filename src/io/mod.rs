@@ -10,6 +10,7 @@ pub mod rtp;
 pub mod shard;
 pub mod sip;
 pub mod sqlite;
+pub mod srtp;
 pub mod stt;
 pub mod tts;
 pub mod udp;

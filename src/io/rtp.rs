@@ -1,11 +1,12 @@
 //! The sockets of a leg: an even port for RTP, the odd one above it for RTCP (RFC 3550 §11).
 
+use crate::call::sdp::Keys;
 use crate::io::clock;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
 
-/// A leg's two sockets, non-blocking.
+/// A leg's two sockets, non-blocking, and what protects what goes through them.
 pub struct LegSockets {
     /// RTP.
     pub rtp: UdpSocket,
@@ -13,6 +14,8 @@ pub struct LegSockets {
     pub rtcp: UdpSocket,
     /// Where RTP is received.
     pub local: SocketAddr,
+    /// The keys agreed on; none: packets are plain.
+    pub srtp: Option<Keys>,
 }
 
 /// Binds a free pair on `address` within `ports`, starting at a random place.
@@ -28,7 +31,7 @@ pub fn open(address: IpAddr, ports: &RangeInclusive<u16>) -> io::Result<LegSocke
         };
         rtp.set_nonblocking(true)?;
         rtcp.set_nonblocking(true)?;
-        return Ok(LegSockets { local: rtp.local_addr()?, rtp, rtcp });
+        return Ok(LegSockets { local: rtp.local_addr()?, rtp, rtcp, srtp: None });
     }
     Err(io::Error::new(
         io::ErrorKind::AddrInUse,

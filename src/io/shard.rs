@@ -1,9 +1,9 @@
 //! A media thread: owns calls and their sockets outright, driven by packets, commands and the calls' own timers.
 //!
 //! ```text
-//! datagram ─► Call::packet ─┐                 ┌─► socket
-//! order    ─► Call::command ┼─► poll ─► Output┼─► ears (conversations), recorder
-//! timer    ─► Call::tick ───┘                 └─► events (journal, conversations)
+//! datagram ─► open (SRTP) ─► Call::packet ─┐                 ┌─► seal (SRTP) ─► socket
+//! order    ────────────────► Call::command ┼─► poll ─► Output┼─► ears (conversations), recorder
+//! timer    ────────────────► Call::tick ───┘                 └─► events (journal, conversations)
 //! ```
 //!
 //! A panic inside one call is caught here: what is left of it goes on relaying (DESIGN §2.5). Nothing on this thread
@@ -13,8 +13,10 @@ mod core;
 #[cfg(test)]
 mod tests;
 mod thread;
+mod wire;
 
-use crate::call::{Ack, CallOptions, Command, LegSpec, Refusal};
+use crate::call::sdp::Keys;
+use crate::call::{Ack, CallOptions, Command, LegMedia, LegSpec, Refusal};
 use crate::config::Way;
 use crate::id::{CallId, LegId};
 use crate::io::conversation::Conversations;
@@ -65,6 +67,13 @@ enum Order {
         call: CallId,
         spec: LegSpec,
         sockets: LegSockets,
+        reply: Reply,
+    },
+    SetMedia {
+        call: CallId,
+        leg: LegId,
+        media: LegMedia,
+        keys: Option<Keys>,
         reply: Reply,
     },
     Do {
@@ -124,6 +133,17 @@ impl Shard {
             Ack::Leg(leg) => Ok(leg),
             Ack::Done | Ack::Clip(_) | Ack::Mode { .. } | Ack::View(_) => Err(Refusal::Ended),
         }
+    }
+
+    /// A leg was renegotiated: `Command::SetMedia`, and with it the keys that hold from now on; none: it is plain.
+    pub async fn set_media(
+        &self,
+        call: CallId,
+        leg: LegId,
+        media: LegMedia,
+        keys: Option<Keys>,
+    ) -> Result<Ack, Refusal> {
+        self.order(|reply| Order::SetMedia { call, leg, media, keys, reply }).await
     }
 
     /// Any other command. `Refusal::Ended` where there is no such call (any more).

@@ -101,12 +101,13 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// SSRC, first sequence number and first timestamp come from the seed (RFC 3550 §5.1).
+    /// SSRC, first sequence number and first timestamp come from the seed (RFC 3550 §5.1). The number is of the lower half,
+    /// so that a receiver that misses the first packets does not miss the end of the sixteen bits (RFC 3711 §3.3.1).
     pub fn new(seed: &mut Seed, clock: u32) -> Self {
         Sender {
             clock,
             ssrc: seed.bits() as u32,
-            next: seed.bits() as u16,
+            next: seed.bits() as u16 & 0x7FFF,
             first_timestamp: seed.bits() as u32,
             last: None,
             bound: None,

@@ -28,6 +28,7 @@ module_path {modules}
 module g711.so
 module aufile.so
 module sndfile.so
+module srtp.so
 module_app cons.so
 cons_listen 127.0.0.1:{console}
 module_app account.so
@@ -36,14 +37,18 @@ module_app menu.so
 
 
 class Phone:
-    """A phone with one account. It answers by itself; `dial` names whom it calls at once instead."""
+    """A phone with one account. It answers by itself; `dial` names whom it calls at once instead.
 
-    def __init__(self, folder, user, dial=None):
+    `mediaenc`: `srtp` offers a key on a line of plain RTP, `srtp-mand` speaks SRTP alone.
+    """
+
+    def __init__(self, folder, user, dial=None, mediaenc=None):
         folder.mkdir(exist_ok=True)
         self.folder, self.user = folder, user
         self.port, self.console = free_ports(2), free_ports(1)
         (folder / "config").write_text(CONFIG.format(port=self.port, console=self.console, folder=folder, modules=MODULES))
-        (folder / "accounts").write_text(f"<sip:{user}@127.0.0.1:{self.port}>;regint=0;answermode=auto\n")
+        mediaenc = f";mediaenc={mediaenc}" if mediaenc else ""
+        (folder / "accounts").write_text(f"<sip:{user}@127.0.0.1:{self.port}>;regint=0;answermode=auto{mediaenc}\n")
         (folder / "contacts").touch()
         command = ["baresip", "-4", "-f", str(folder)] + (["-e", f"/dial {dial}"] if dial else [])
         self.log = open(folder / "log", "wb")

@@ -30,6 +30,14 @@ pub struct Got {
     pub payload: Vec<u8>,
 }
 
+/// What lies between a phone and the call, where a test puts something there.
+pub trait Wire {
+    /// What the phone sends, as the call gets it; nothing, if it is lost on the way.
+    fn to_call(&mut self, packet: Vec<u8>) -> Option<Vec<u8>>;
+    /// What the call sends, as the phone gets it.
+    fn to_phone(&mut self, packet: &[u8]) -> Option<Vec<u8>>;
+}
+
 /// One party: sends its sound every `ptime` and keeps what it gets.
 pub struct Phone {
     pub leg: LegId,
@@ -46,6 +54,7 @@ pub struct Phone {
     pub reports: Vec<Vec<u8>>,
     pub sent: Vec<Vec<u8>>,
     pub network: network::Network,
+    pub wire: Option<Box<dyn Wire>>,
 }
 
 /// A frame of recording.
@@ -134,6 +143,7 @@ impl Stage {
             reports: Vec::new(),
             sent: Vec::new(),
             network: network::Network::perfect(),
+            wire: None,
         };
         self.phones.insert(leg, phone);
         leg
@@ -206,8 +216,12 @@ impl Stage {
             .phones
             .values_mut()
             .flat_map(|p| {
-                let (leg, from) = (p.leg, p.from);
-                p.network.arrived(now).into_iter().map(move |bytes| (leg, from, bytes))
+                let (leg, from, wire) = (p.leg, p.from, &mut p.wire);
+                let passes = |bytes| match wire {
+                    Some(wire) => wire.to_call(bytes),
+                    None => Some(bytes),
+                };
+                p.network.arrived(now).into_iter().filter_map(passes).map(move |bytes| (leg, from, bytes))
             })
             .collect();
         for (leg, from, bytes) in arrived {
@@ -220,8 +234,12 @@ impl Stage {
         while let Some(output) = self.call.poll() {
             match output {
                 Output::Send { leg, port: Port::Rtp, bytes, .. } => {
-                    let packet = Packet::parse(bytes).expect("what leaves is RTP");
                     if let Some(phone) = self.phones.get_mut(&leg) {
+                        let bytes = match &mut phone.wire {
+                            Some(wire) => wire.to_phone(bytes).expect("what leaves arrives"),
+                            None => bytes.to_vec(),
+                        };
+                        let packet = Packet::parse(&bytes).expect("what leaves is RTP");
                         phone.got.push(Got { at: self.now, header: packet.header, payload: packet.payload.to_vec() });
                     }
                 }

@@ -1,7 +1,8 @@
 //! A peer's description read.
 
 use super::codecs::{attribute, printable, shape, spoken, telephone_events, wanted};
-use super::{Direction, Origin, SdpError};
+use super::crypto::{self, Crypto};
+use super::{Direction, Keys, Local, Origin, SdpError, Srtp, Terms};
 use crate::call::{LegMedia, Shape};
 use crate::media::codec::Codec;
 use sdp_types::{Attribute, Connection, Media, NetType, Session};
@@ -25,6 +26,10 @@ pub struct Description {
     shape: Shape,
     rtp: SocketAddr,
     rtcp: SocketAddr,
+    /// Whether RTCP may share RTP's port (RFC 5761).
+    pub(super) mux: bool,
+    /// The key by which the peer protects what it sends; none: it sends plain RTP.
+    pub(super) crypto: Option<Crypto>,
     pub(super) lines: Vec<Line>,
     pub(super) chosen: usize,
 }
@@ -38,20 +43,21 @@ pub(super) struct Line {
 }
 
 impl Description {
-    /// Reads an offer or an answer.
-    pub fn read(body: &[u8]) -> Result<Self, SdpError> {
+    /// Reads an offer or an answer, which must keep to `terms`.
+    pub fn read(body: &[u8], terms: Terms) -> Result<Self, SdpError> {
         let text = std::str::from_utf8(body).map_err(|_| broken("it is not UTF-8"))?;
         let session = Session::parse(mended(text).as_bytes()).map_err(|e| broken(&e.to_string()))?;
         if session.medias.len() > MAX_MEDIA {
             return Err(broken(&format!("it has more than {MAX_MEDIA} media lines")));
         }
-        let (chosen, media) = audio_line(&session)?;
+        let (chosen, media, crypto) = audio_line(&session, terms.srtp)?;
         let codecs = spoken(media);
         if codecs.is_empty() {
             return Err(SdpError::NotAcceptable(format!("no codec of the audio line is known ({})", wanted(media))));
         }
         let opus = codecs.iter().find(|(c, _)| *c == Codec::Opus).map(|(_, pt)| *pt);
         let rtp = SocketAddr::new(address(&session, media)?, media.port);
+        terms.can_reach(rtp)?;
         Ok(Description {
             origin: origin(&session),
             direction: direction(&session, media),
@@ -60,6 +66,8 @@ impl Description {
             shape: shape(media, opus),
             rtp,
             rtcp: rtcp(media, rtp)?,
+            mux: attribute(&media.attributes, "rtcp-mux").is_some(),
+            crypto,
             lines: session.medias.iter().map(Line::of).collect(),
             chosen,
         })
@@ -82,10 +90,18 @@ impl Description {
             dtmf: dtmf.map(|(pt, _)| *pt),
             shape: Shape { dtmf_clock: dtmf.map_or(8_000, |(_, clock)| *clock), ..self.shape },
             remote: self.rtp,
-            remote_rtcp: self.rtcp,
+            // Our offers and answers always allow it: where the peer does too, it holds (RFC 5761 §5.1.1).
+            remote_rtcp: if self.mux { self.rtp } else { self.rtcp },
             // An unspecified address is the old way to say "on hold" (RFC 3264 §8.4).
             send: self.direction.writer_receives() && !self.rtp.ip().is_unspecified(),
         })
+    }
+}
+
+impl Description {
+    /// The keys of a leg that agrees on this with us; none: its packets are plain.
+    pub fn keys(&self, local: &Local) -> Option<Keys> {
+        self.crypto.map(|theirs| Keys { ours: local.keyring.key(theirs.key.suite()), theirs: theirs.key })
     }
 }
 
@@ -118,19 +134,47 @@ fn mended(text: &str) -> String {
     out
 }
 
-/// The first audio line that is not refused and that plain RTP can carry.
-fn audio_line(session: &Session) -> Result<(usize, &Media), SdpError> {
-    let mut lines = session.medias.iter().enumerate();
-    let usable = |m: &Media| m.media == "audio" && m.port != 0 && m.proto.eq_ignore_ascii_case("RTP/AVP");
-    if let Some(found) = lines.find(|(_, m)| usable(m)) {
+/// Whether a profile is one of RTP, and if so whether it is protected. The feedback of RFC 4585 and 5124 is an offer to
+/// make use of: who makes none keeps to these profiles too.
+fn is_protected(media: &Media) -> Option<bool> {
+    let is = |name: &&str| media.proto.eq_ignore_ascii_case(name);
+    let plain = ["RTP/AVP", "RTP/AVPF"].iter().any(is);
+    (plain || ["RTP/SAVP", "RTP/SAVPF"].iter().any(is)).then_some(!plain)
+}
+
+/// The first audio line with a key we can use, else, where that will do, the first of plain RTP. A key on a line of plain
+/// RTP is how many telephones offer to do without one.
+fn audio_line(session: &Session, srtp: Srtp) -> Result<(usize, &Media, Option<Crypto>), SdpError> {
+    let audio = || session.medias.iter().enumerate().filter(|(_, m)| m.media == "audio" && m.port != 0);
+    if srtp != Srtp::Off
+        && let Some(found) = audio().filter(|(_, m)| is_protected(m).is_some()).find_map(|(at, m)| {
+            let crypto = crypto::usable(m)?;
+            Some((at, m, Some(crypto)))
+        })
+    {
         return Ok(found);
     }
-    let why = match session.medias.iter().find(|m| m.media == "audio") {
-        None => "there is no audio line".to_owned(),
-        Some(m) if m.port == 0 => "the audio line has port 0".to_owned(),
-        Some(m) => format!("the audio line wants {}", printable(&m.proto)),
+    let plain = audio().find(|(_, m)| is_protected(m) == Some(false));
+    match plain.filter(|_| srtp != Srtp::Required) {
+        Some((at, media)) => Ok((at, media, None)),
+        None => Err(SdpError::NotAcceptable(why_no_line(session, srtp))),
+    }
+}
+
+fn why_no_line(session: &Session, srtp: Srtp) -> String {
+    let audio = || session.medias.iter().filter(|m| m.media == "audio");
+    let Some(media) = audio().find(|m| m.port != 0) else {
+        return if audio().next().is_some() { "the audio line has port 0" } else { "there is no audio line" }.into();
     };
-    Err(SdpError::NotAcceptable(why))
+    let proto = printable(&media.proto);
+    let suites: Vec<String> = crypto::named(media).into_iter().map(printable).collect();
+    match (is_protected(media), srtp) {
+        (None, _) => format!("the audio line wants {proto}"),
+        (Some(true), Srtp::Off) => format!("the audio line wants {proto}, and SRTP is off here"),
+        (Some(false), _) if suites.is_empty() => "the audio line has no key, and SRTP is required here".into(),
+        (Some(_), _) if suites.is_empty() => format!("the audio line wants {proto} and has no a=crypto"),
+        (Some(_), _) => format!("no key of the audio line can be used ({})", suites.join(", ")),
+    }
 }
 
 fn origin(session: &Session) -> Origin {

@@ -1,6 +1,7 @@
 //! Our offers and answers written.
 
 use super::codecs::name;
+use super::crypto::Crypto;
 use super::{Description, Direction, Local, reports};
 use crate::call::LegMedia;
 use crate::media::codec::Codec;
@@ -9,14 +10,23 @@ use std::fmt::Write;
 use std::net::IpAddr;
 
 impl Description {
-    /// Our answer: one audio line is accepted, every other line is refused with port 0 (RFC 3264 §6).
+    /// Our answer: one audio line is accepted, with a key where it has one (RFC 4568 §5.1.2); every other line is refused
+    /// with port 0 (RFC 3264 §6).
     pub fn answer(&self, local: &Local, media: &LegMedia) -> Vec<u8> {
         let mut text = head(local);
         let dtmf = media.dtmf.map(|pt| (pt, media.shape.dtmf_clock));
+        let crypto = self.crypto.map(|c| Crypto { tag: c.tag, key: local.keyring.key(c.key.suite()) });
         for (i, line) in self.lines.iter().enumerate() {
             if i == self.chosen {
-                let codecs = [(media.codec, media.payload_type)];
-                audio(&mut text, local, &codecs, dtmf.as_slice(), self.direction.mirrored());
+                let audio = Audio {
+                    proto: &line.proto,
+                    codecs: &[(media.codec, media.payload_type)],
+                    dtmf: dtmf.as_slice(),
+                    crypto: crypto.as_slice(),
+                    mux: self.mux,
+                    direction: self.direction.mirrored(),
+                };
+                audio.write(local, &mut text);
                 text.push_str(&reports::line(media.shape.reports));
             } else {
                 let _ = write!(text, "m={} 0 {} {}\r\n", line.kind, line.proto, line.formats);
@@ -26,7 +36,8 @@ impl Description {
     }
 }
 
-/// Our offer, the codecs in the order they are wished for.
+/// Our offer, the codecs in the order they are wished for. RTCP on RTP's port is always offered: who does not know it
+/// does not answer it.
 pub fn offer(local: &Local, codecs: &[Codec]) -> Vec<u8> {
     let numbered: Vec<_> = codecs.iter().map(|c| (*c, payload_type(*c))).collect();
     // The types nearly everybody uses, for sound of 8 kHz and of 48.
@@ -35,7 +46,11 @@ pub fn offer(local: &Local, codecs: &[Codec]) -> Vec<u8> {
         dtmf.push((110, 48_000));
     }
     let mut text = head(local);
-    audio(&mut text, local, &numbered, &dtmf, Direction::SendRecv);
+    let (proto, crypto) =
+        if local.srtp { ("RTP/SAVP", local.keyring.offered()) } else { ("RTP/AVP", Vec::new()) };
+    let direction = Direction::SendRecv;
+    let audio = Audio { proto, codecs: &numbered, dtmf: &dtmf, crypto: &crypto, mux: true, direction };
+    audio.write(local, &mut text);
     text.push_str(&reports::line(Wish::ALL));
     text.into_bytes()
 }
@@ -58,24 +73,40 @@ fn head(local: &Local) -> String {
     format!("v=0\r\no=sotto {session} {version} IN {family} {ip}\r\ns=-\r\nc=IN {family} {ip}\r\nt=0 0\r\n")
 }
 
-fn audio(text: &mut String, local: &Local, codecs: &[(Codec, u8)], dtmf: &[(u8, u32)], direction: Direction) {
-    let _ = write!(text, "m=audio {} RTP/AVP", local.rtp.port());
-    for payload_type in codecs.iter().map(|(_, pt)| pt).chain(dtmf.iter().map(|(pt, _)| pt)) {
-        let _ = write!(text, " {payload_type}");
-    }
-    text.push_str("\r\n");
-    for (codec, payload_type) in codecs {
-        let _ = write!(text, "a=rtpmap:{payload_type} {}\r\n", name(*codec));
-        if *codec == Codec::Opus {
-            // What we can use (RFC 7587 §6.1); mono is the default.
-            let _ = write!(text, "a=fmtp:{payload_type} useinbandfec=1\r\n");
+/// An audio line of ours.
+struct Audio<'a> {
+    proto: &'a str,
+    codecs: &'a [(Codec, u8)],
+    dtmf: &'a [(u8, u32)],
+    crypto: &'a [Crypto],
+    mux: bool,
+    direction: Direction,
+}
+
+impl Audio<'_> {
+    fn write(&self, local: &Local, text: &mut String) {
+        let _ = write!(text, "m=audio {} {}", local.rtp.port(), self.proto);
+        for payload_type in self.codecs.iter().map(|(_, pt)| pt).chain(self.dtmf.iter().map(|(pt, _)| pt)) {
+            let _ = write!(text, " {payload_type}");
         }
+        text.push_str("\r\n");
+        self.crypto.iter().for_each(|crypto| text.push_str(&crypto.line()));
+        for (codec, payload_type) in self.codecs {
+            let _ = write!(text, "a=rtpmap:{payload_type} {}\r\n", name(*codec));
+            if *codec == Codec::Opus {
+                // What we can use (RFC 7587 §6.1); mono is the default.
+                let _ = write!(text, "a=fmtp:{payload_type} useinbandfec=1\r\n");
+            }
+        }
+        for (payload_type, clock) in self.dtmf {
+            // Events 0–15: the sixteen keys (RFC 4733 §7.1.1).
+            let _ = write!(text, "a=rtpmap:{payload_type} telephone-event/{clock}\r\na=fmtp:{payload_type} 0-15\r\n");
+        }
+        if self.mux {
+            text.push_str("a=rtcp-mux\r\n");
+        }
+        let _ = write!(text, "a=ptime:20\r\na={}\r\n", self.direction.name());
     }
-    for (payload_type, clock) in dtmf {
-        // Events 0–15: the sixteen keys (RFC 4733 §7.1.1).
-        let _ = write!(text, "a=rtpmap:{payload_type} telephone-event/{clock}\r\na=fmtp:{payload_type} 0-15\r\n");
-    }
-    let _ = write!(text, "a=ptime:20\r\na={}\r\n", direction.name());
 }
 
 fn family(ip: IpAddr) -> &'static str {

@@ -1,11 +1,13 @@
 //! The loop of a media thread: wait, read, obey, tick.
 //!
-//! Where a packet leaves or enters (`Edge::send`, `Thread::packet`) is where SRTP will protect and unprotect it: behind
-//! the kernel's door, and before any call sees it.
+//! Where a packet leaves or enters (`Edge::send`, `Thread::packet`) is where SRTP protects and unprotects it (`wire`):
+//! behind the kernel's door, and before any call sees it.
 
+use super::wire::{LegIo, Room};
 use super::{Order, Reply, Sinks};
 use crate::call::fallback::{Fallback, Relayed};
-use crate::call::{Ack, Call, CallOptions, Command, LegSpec, Output, Port, Refusal};
+use crate::call::sdp::Keys;
+use crate::call::{Ack, Call, CallOptions, Command, LegMedia, LegSpec, Output, Port, Refusal};
 use crate::event::{Event, What};
 use crate::id::{CallId, LegId};
 use crate::io::clock;
@@ -54,6 +56,10 @@ struct Edge {
     /// Datagrams received and sent in this turn, not yet in the metrics.
     received: u64,
     sent: u64,
+    /// Those that were refused under SRTP, and those that could not be protected.
+    refused: u64,
+    unprotected: u64,
+    room: Box<Room>,
 }
 
 #[derive(Clone, Copy)]
@@ -78,21 +84,6 @@ enum Logic {
     Relaying(Box<Fallback>),
 }
 
-/// A leg's sockets: RTP, RTCP.
-struct LegIo {
-    leg: LegId,
-    keys: [Key; 2],
-}
-
-impl LegIo {
-    fn key(&self, port: Port) -> Key {
-        match port {
-            Port::Rtp => self.keys[0],
-            Port::Rtcp => self.keys[1],
-        }
-    }
-}
-
 impl Thread {
     pub(super) fn new(
         sockets: Box<dyn Sockets>,
@@ -102,7 +93,7 @@ impl Thread {
     ) -> Self {
         Thread {
             inbox,
-            edge: Edge { sockets, sinks, received: 0, sent: 0 },
+            edge: Edge::new(sockets, sinks),
             slots: Slab::new(),
             load,
             by_id: HashMap::new(),
@@ -138,15 +129,19 @@ impl Thread {
     fn packet(&mut self, arrived: Arrived) {
         let Arrived { key, from, length } = arrived;
         let Some(Endpoint { slot, leg, port }) = self.endpoints.get(key).copied().flatten() else { return };
-        let (Some(slot), Some(bytes)) = (self.slots.get_mut(slot), self.buffer.get(..length)) else { return };
+        let (Some(slot), Some(bytes)) = (self.slots.get_mut(slot), self.buffer.get_mut(..length)) else { return };
         self.edge.received += 1;
+        let Some((port, bytes)) = slot.wire(leg).and_then(|wire| wire.open(port, bytes)) else {
+            self.edge.refused += 1;
+            return;
+        };
         let now = slot.media_time(self.now);
         match &mut slot.logic {
             Logic::Whole(_) => {
                 slot.drive(&mut self.edge, |call| call.packet(now, leg, port, from, bytes));
             }
             Logic::Relaying(fallback) => {
-                let (legs, edge) = (&slot.legs, &mut self.edge);
+                let (legs, edge) = (&mut slot.legs, &mut self.edge);
                 // The other calls of this thread must outlive a fault here too; the packet is lost, the relay goes on.
                 let relayed = catch_unwind(AssertUnwindSafe(|| {
                     if let Some(Relayed { leg, port, to, bytes }) = fallback.packet(now, leg, port, from, bytes) {
@@ -169,6 +164,10 @@ impl Thread {
                 }
                 Ok(Order::AddLeg { call, spec, sockets, reply }) => {
                     let result = self.add_leg(call, spec, sockets);
+                    answer(reply, result);
+                }
+                Ok(Order::SetMedia { call, leg, media, keys, reply }) => {
+                    let result = self.set_media(call, leg, media, keys);
                     answer(reply, result);
                 }
                 Ok(Order::Do { call, command, reply }) => {
@@ -205,11 +204,12 @@ impl Thread {
         let &index = self.by_id.get(&call).ok_or(Refusal::Ended)?;
         let slot = &mut self.slots[index];
         let now = slot.media_time(clock::now());
+        let (media, srtp) = (spec.media, sockets.srtp);
         let added = slot.drive(&mut self.edge, |call| call.command(now, Command::AddLeg(spec)));
         let Ack::Leg(leg) = added.unwrap_or(Err(Refusal::Ended))? else { return Err(Refusal::Ended) };
         match self.watch(index, leg, sockets) {
             Ok(keys) => {
-                self.slots[index].legs.push(LegIo { leg, keys });
+                self.slots[index].legs.push(LegIo::new(leg, keys, &media, srtp));
                 self.edge.sinks.metrics.legs_live.inc();
                 Ok(Ack::Leg(leg))
             }
@@ -231,6 +231,22 @@ impl Thread {
             self.endpoints[key] = Some(Endpoint { slot, leg, port });
         }
         Ok([rtp, rtcp])
+    }
+
+    /// The call first: what it still has to send goes under what was agreed on before.
+    fn set_media(
+        &mut self,
+        call: CallId,
+        leg: LegId,
+        media: LegMedia,
+        keys: Option<Keys>,
+    ) -> Result<Ack, Refusal> {
+        let ack = self.command(call, Command::SetMedia { leg, media })?;
+        let slot = self.by_id.get(&call).and_then(|index| self.slots.get_mut(*index));
+        if let Some(wire) = slot.and_then(|slot| slot.wire(leg)) {
+            wire.agree(&media, keys);
+        }
+        Ok(ack)
     }
 
     fn command(&mut self, call: CallId, command: Command) -> Result<Ack, Refusal> {
@@ -278,7 +294,7 @@ impl Thread {
         }
         if let Some(at) = slot.legs.iter().position(|l| l.leg == leg) {
             let io = slot.legs.swap_remove(at);
-            for key in io.keys {
+            for key in io.sockets {
                 self.endpoints[key] = None;
                 self.edge.sockets.remove(key);
             }
@@ -337,10 +353,14 @@ impl Slot {
         MediaTime::after(now.saturating_duration_since(self.began))
     }
 
+    fn wire(&mut self, leg: LegId) -> Option<&mut LegIo> {
+        self.legs.iter_mut().find(|l| l.leg == leg)
+    }
+
     /// Lets the call do something and carries out all it wants done. `None` if its logic has panicked, now or before.
     fn drive<T>(&mut self, edge: &mut Edge, act: impl FnOnce(&mut Call) -> T) -> Option<T> {
         let Logic::Whole(call) = &mut self.logic else { return None };
-        let (id, legs) = (self.id, &self.legs);
+        let (id, legs) = (self.id, &mut self.legs);
         let done = catch_unwind(AssertUnwindSafe(|| {
             let result = act(call);
             while let Some(output) = call.poll() {
@@ -373,7 +393,11 @@ impl Slot {
 }
 
 impl Edge {
-    fn carry_out(&mut self, call: CallId, legs: &[LegIo], output: Output<'_>) {
+    fn new(sockets: Box<dyn Sockets>, sinks: Sinks) -> Self {
+        Edge { sockets, sinks, received: 0, sent: 0, refused: 0, unprotected: 0, room: Box::new([0; DATAGRAM]) }
+    }
+
+    fn carry_out(&mut self, call: CallId, legs: &mut [LegIo], output: Output<'_>) {
         match output {
             Output::Send { leg, port, to, bytes } => self.send(legs, leg, port, to, bytes),
             Output::Heard { leg, role, at, rate, pcm, .. } => {
@@ -394,10 +418,14 @@ impl Edge {
         }
     }
 
-    fn send(&mut self, legs: &[LegIo], leg: LegId, port: Port, to: SocketAddr, bytes: &[u8]) {
-        let Some(io) = legs.iter().find(|l| l.leg == leg) else { return };
+    fn send(&mut self, legs: &mut [LegIo], leg: LegId, port: Port, to: SocketAddr, bytes: &[u8]) {
+        let Some(wire) = legs.iter_mut().find(|l| l.leg == leg) else { return };
+        let Some((socket, datagram)) = wire.seal(port, bytes, &mut self.room) else {
+            self.unprotected += 1;
+            return;
+        };
         self.sent += 1;
-        self.sockets.send(io.key(port), to, bytes);
+        self.sockets.send(socket, to, datagram);
     }
 
     /// What was counted in a turn, once a turn: shards share the counters.
@@ -407,7 +435,8 @@ impl Edge {
         media.packets_in.inc_by(std::mem::take(&mut self.received));
         media.packets_out.inc_by(std::mem::take(&mut self.sent).saturating_sub(unsent));
         // A full socket buffer or an unreachable peer: a lost packet, as networks lose them.
-        media.send_failed.inc_by(unsent);
+        media.send_failed.inc_by(unsent + std::mem::take(&mut self.unprotected));
+        media.srtp_refused.inc_by(std::mem::take(&mut self.refused));
     }
 }
 

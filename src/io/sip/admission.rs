@@ -1,6 +1,6 @@
 //! Who may call what: an INVITE becomes a caller, a route and an offer, or a refusal that says why.
 
-use crate::call::sdp::Description;
+use crate::call::sdp::{Description, Terms};
 use crate::config::{Route, Step};
 use crate::event::{Address, Mode};
 use crate::io::sip::fault::Fault;
@@ -27,6 +27,8 @@ pub struct Admitted {
     pub called: Address,
     /// Where the INVITE came from.
     pub source: SocketAddr,
+    /// What their descriptions must keep to.
+    pub terms: Terms,
     /// What media they offer; none: they want our offer (RFC 3261 §13.2.1).
     pub offer: Option<Description>,
     /// How many more hops the call may take (RFC 3261 §8.1.1.6).
@@ -89,6 +91,7 @@ pub fn admit(board: &Switchboard, request: &Request, source: SocketAddr) -> Resu
     if max_forwards == 0 && route.steps.iter().any(|s| matches!(s, Step::Connect { .. })) {
         return Err(Fault::new(483, "the call went through too many hops"));
     }
+    let terms = Terms { srtp: trunk.srtp, ipv6: source.is_ipv6() };
     Ok(Admitted {
         route: route.clone(),
         groups,
@@ -96,13 +99,14 @@ pub fn admit(board: &Switchboard, request: &Request, source: SocketAddr) -> Resu
         display_name: from.display_name.clone(),
         called: called.into(),
         source,
-        offer: offer(request)?,
+        terms,
+        offer: offer(request, terms)?,
         max_forwards,
     })
 }
 
-/// The session description of a request; none if it has no body.
-pub fn offer(request: &Request) -> Result<Option<Description>, Fault> {
+/// The session description of a request, which must keep to `terms`; none if it has no body.
+pub fn offer(request: &Request, terms: Terms) -> Result<Option<Description>, Fault> {
     if request.body.is_empty() {
         return Ok(None);
     }
@@ -125,7 +129,7 @@ pub fn offer(request: &Request) -> Result<Option<Description>, Fault> {
     if coded {
         return Err(Fault::new(415, "bodies must not be compressed").with("Accept-Encoding", "identity"));
     }
-    Ok(Some(Description::read(&request.body)?))
+    Ok(Some(Description::read(&request.body, terms)?))
 }
 
 /// The first route that matches, with the groups of its `called`.

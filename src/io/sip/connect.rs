@@ -1,7 +1,7 @@
 //! The `connect` step: calls the other party, lets the caller hear that it rings, joins the two, or says why not.
 
 use crate::call::Command;
-use crate::call::sdp::{self, Description, Local};
+use crate::call::sdp::{self, Description, Local, Srtp, Terms};
 use crate::event::Address;
 use crate::id::ClipId;
 use crate::io::rtp::LegSockets;
@@ -67,14 +67,20 @@ impl Failure {
 }
 
 /// Runs the step.
-pub async fn run(call: &Call, endings: &mut Watch, to: &str, timeout: Duration) -> Result<(), End> {
+pub async fn run(
+    call: &Call,
+    endings: &mut Watch,
+    to: &str,
+    timeout: Duration,
+    srtp: Option<Srtp>,
+) -> Result<(), End> {
     if call.is_connected() {
         tracing::warn!(route = %call.admitted.route.at, "a second connect has nobody to join");
         return Ok(());
     }
     let to = expand(to, &call.admitted.groups, in_uri);
     let ringing = ring(call).await;
-    let dialled = dial(call, &to, timeout).await;
+    let dialled = dial(call, &to, timeout, srtp).await;
     if let Some(clip) = ringing {
         // It may have been cut with its leg.
         let _ = call.command(Command::Cut { clip, reason: "the other party answered or failed".into() }).await;
@@ -112,7 +118,7 @@ struct Answered {
     local: Local,
 }
 
-async fn dial(call: &Call, to: &str, timeout: Duration) -> Result<Answered, Failure> {
+async fn dial(call: &Call, to: &str, timeout: Duration, srtp: Option<Srtp>) -> Result<Answered, Failure> {
     let target = Uri::try_from(to).map_err(|_| {
         tracing::error!(route = %call.admitted.route.at, "connect names no SIP URI");
         Failure::Unreachable
@@ -126,8 +132,10 @@ async fn dial(call: &Call, to: &str, timeout: Duration) -> Result<Answered, Fail
         Failure::Unreachable
     })?;
     let peer = ip.unwrap_or(office.local.ip());
-    let (sockets, local) = open_media(&office, peer, &call.board).map_err(|_| Failure::Unreachable)?;
-    let (line, answer) = invite(call, office, target, peer, &local)?;
+    // What the step says, else the trunk that is called.
+    let srtp = srtp.or_else(|| call.board.trunk(ip?).map(|trunk| trunk.srtp)).unwrap_or_default();
+    let (sockets, local) = open_media(&office, peer, &call.board, srtp).map_err(|_| Failure::Unreachable)?;
+    let (line, answer) = invite(call, office, target, peer, &local, srtp)?;
     let response = match tokio::time::timeout(timeout, answer).await {
         Ok(Ok(Some(response))) => response,
         Ok(_) => return fail(call, Failure::Unreachable),
@@ -137,7 +145,7 @@ async fn dial(call: &Call, to: &str, timeout: Duration) -> Result<Answered, Fail
     if response.status_code.kind() != StatusCodeKind::Successful {
         return fail(call, Failure::of(response.status_code.code()));
     }
-    match Description::read(&response.body) {
+    match Description::read(&response.body, local.terms()) {
         Ok(description) if line.answered(&response) => {
             Ok(Answered { to: to.into(), line, description, sockets, local })
         }
@@ -167,6 +175,7 @@ fn invite(
     callee: Uri,
     peer: IpAddr,
     local: &Local,
+    srtp: Srtp,
 ) -> Result<(Arc<Line>, FinalResponse), Failure> {
     let contact = office.contact_for(peer);
     let admitted = &call.admitted;
@@ -197,7 +206,8 @@ fn invite(
         Failure::Unreachable
     })?;
     let mailbox: mpsc::Sender<_> = call.caller.mailbox.clone();
-    let line = Arc::new(Line::new(Side::Called, office, dialog, mailbox, None));
+    let terms = Terms { srtp, ..local.terms() };
+    let line = Arc::new(Line::new(Side::Called, office, terms, dialog, mailbox, None));
     call.calling(line.clone());
     let (tell, told) = oneshot::channel();
     tokio::spawn(land(line.clone(), task, tell));

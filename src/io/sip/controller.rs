@@ -3,7 +3,7 @@
 //! In come what the parties do ([`Message`]) and the wish to hang up; out go commands to the call's shard. When either
 //! the route or a party ends the call, everything of it is ended here, whatever happened.
 
-use crate::call::sdp::{self, Description, Local, Origin};
+use crate::call::sdp::{self, Description, Keyring, Keys, Local, Origin, Srtp};
 use crate::call::{Ack, CallOptions, Command, Key, LegMedia, LegSpec, Refusal};
 use crate::event::{Address, Mode, Place, Role};
 use crate::id::{CallCode, CallId, LegId};
@@ -217,7 +217,8 @@ impl Call {
         if let Some(leg) = self.caller_leg() {
             return Ok(leg);
         }
-        let (sockets, local) = open_media(&self.caller.office, self.admitted.source.ip(), &self.board)?;
+        let (source, srtp) = (self.admitted.source.ip(), self.admitted.terms.srtp);
+        let (sockets, local) = open_media(&self.caller.office, source, &self.board, srtp)?;
         match &self.admitted.offer {
             Some(offer) => self.answer_offer(offer, preferred, sockets, local).await,
             None => self.answer_with_offer(sockets, local).await,
@@ -232,9 +233,10 @@ impl Call {
         local: Local,
     ) -> Result<LegId, End> {
         let media = offer.settle(preferred).ok_or_else(|| End::new("no common codec", 488))?;
-        let id = self.join(Side::Caller, self.admitted.caller.clone(), media, sockets).await?;
-        self.accept(offer.answer(&local, &media))?;
-        self.parties().caller = Some(Leg { id, local, media, origin: Some(offer.origin.clone()) });
+        let joined = self.join(Side::Caller, self.admitted.caller.clone(), (media, offer), sockets, local).await?;
+        let (id, answer) = (joined.id, offer.answer(&joined.local, &media));
+        self.accept(answer)?;
+        self.parties().caller = Some(joined);
         Ok(id)
     }
 
@@ -243,10 +245,12 @@ impl Call {
         self.accept(sdp::offer(&local, &self.caller_codecs()))?;
         self.caller.established().await;
         let unusable = |fault: String| End::new(format!("the answer in the ACK was unusable: {fault}"), 488);
-        let answer = Description::read(&self.caller.acknowledged_with()).map_err(|e| unusable(e.to_string()))?;
+        let answer = Description::read(&self.caller.acknowledged_with(), local.terms());
+        let answer = answer.map_err(|e| unusable(e.to_string()))?;
         let media = answer.settle(None).ok_or_else(|| unusable("no codec".into()))?;
-        let id = self.join(Side::Caller, self.admitted.caller.clone(), media, sockets).await?;
-        self.parties().caller = Some(Leg { id, local, media, origin: Some(answer.origin) });
+        let joined = self.join(Side::Caller, self.admitted.caller.clone(), (media, &answer), sockets, local).await?;
+        let id = joined.id;
+        self.parties().caller = Some(joined);
         Ok(id)
     }
 
@@ -263,20 +267,30 @@ impl Call {
         local: Local,
     ) -> Result<Codec, End> {
         let media = answer.settle(None).ok_or_else(|| End::new("no common codec", 488))?;
-        let id = self.join(Side::Called, to, media, sockets).await?;
-        self.parties().called = Some(Leg { id, local, media, origin: Some(answer.origin.clone()) });
+        let joined = self.join(Side::Called, to, (media, answer), sockets, local).await?;
+        self.parties().called = Some(joined);
         Ok(media.codec)
     }
 
-    async fn join(&self, side: Side, address: Address, media: LegMedia, sockets: LegSockets) -> Result<LegId, End> {
-        let place = Place::InConversation;
-        let role = self.role(side);
+    /// A party's leg: what was settled on, and the description it was read from.
+    async fn join(
+        &self,
+        side: Side,
+        address: Address,
+        (media, far_end): (LegMedia, &Description),
+        mut sockets: LegSockets,
+        mut local: Local,
+    ) -> Result<Leg, End> {
+        sockets.srtp = far_end.keys(&local);
+        local.srtp = sockets.srtp.is_some();
+        let (role, place) = (self.role(side), Place::InConversation);
+        tracing::info!(?side, codec = ?media.codec, srtp = local.srtp, "a party has media");
         let spec = LegSpec { role, place, mode: Mode::Spy, address: address.clone(), media };
-        let leg = self.shard.add_leg(self.id, spec, sockets).await?;
+        let id = self.shard.add_leg(self.id, spec, sockets).await?;
         if role == Role::Agent {
             self.board.host.registry.has_agent(self.id, address);
         }
-        Ok(leg)
+        Ok(Leg { id, local, media, origin: Some(far_end.origin.clone()) })
     }
 
     fn role(&self, side: Side) -> Role {
@@ -296,14 +310,16 @@ impl Call {
         let (local, codec) = self.next_version(side).ok_or_else(|| Fault::new(488, "there is no media to change"))?;
         let Some(offer) = offer else { return Ok(sdp::offer(&local, &[codec])) };
         let media = offer.settle(Some(codec)).ok_or_else(|| Fault::new(488, "no common codec"))?;
-        self.set_media(side, media, offer.origin.clone()).await?;
+        self.set_media(side, media, offer.keys(&local), offer.origin.clone()).await?;
         Ok(offer.answer(&local, &media))
     }
 
     async fn answered(&self, side: Side, answer: &[u8]) -> Result<(), Fault> {
-        let answer = Description::read(answer)?;
+        let local = self.parties().leg(side).map(|leg| leg.local);
+        let local = local.ok_or_else(|| Fault::new(488, "there is no media to change"))?;
+        let answer = Description::read(answer, local.terms())?;
         let media = answer.settle(None).ok_or_else(|| Fault::new(488, "no common codec"))?;
-        self.set_media(side, media, answer.origin).await
+        self.set_media(side, media, answer.keys(&local), answer.origin).await
     }
 
     fn next_version(&self, side: Side) -> Option<(Local, Codec)> {
@@ -313,13 +329,20 @@ impl Call {
         Some((leg.local, leg.media.codec))
     }
 
-    async fn set_media(&self, side: Side, media: LegMedia, origin: Origin) -> Result<(), Fault> {
+    async fn set_media(
+        &self,
+        side: Side,
+        media: LegMedia,
+        keys: Option<Keys>,
+        origin: Origin,
+    ) -> Result<(), Fault> {
         let (id, stranger) = {
             let mut parties = self.parties();
             let Some(leg) = parties.leg(side) else { return Err(Fault::new(488, "there is no media to change")) };
             let stranger = leg.origin.as_ref().is_some_and(|before| *before != origin);
             leg.origin = Some(origin);
             leg.media = media;
+            leg.local.srtp = keys.is_some();
             (leg.id, stranger)
         };
         let refused = |r: Refusal| Fault::new(500, r.to_string());
@@ -327,7 +350,7 @@ impl Call {
             // DESIGN §2.6: privacy narrows before anything widens.
             self.command(Command::FarEndChanged { leg: id }).await.map_err(refused)?;
         }
-        self.command(Command::SetMedia { leg: id, media }).await.map_err(refused)?;
+        self.shard.set_media(self.id, id, media, keys).await.map_err(refused)?;
         Ok(())
     }
 
@@ -367,8 +390,13 @@ pub async fn release(board: &Switchboard, line: &Line, refusal: Option<StatusCod
     line.office.dialogs.remove_dialog(&line.dialog.id());
 }
 
-/// Sockets for a leg, and how SDP names them.
-pub fn open_media(office: &Office, peer: IpAddr, board: &Switchboard) -> Result<(LegSockets, Local), End> {
+/// Sockets for a leg, and what SDP says of them.
+pub fn open_media(
+    office: &Office,
+    peer: IpAddr,
+    board: &Switchboard,
+    srtp: Srtp,
+) -> Result<(LegSockets, Local), End> {
     let sockets = rtp::open(office.local.ip(), &board.config.media.ports).map_err(|error| {
         tracing::error!(%error, "no sockets for a leg");
         End::new("no media ports are free", 503)
@@ -376,5 +404,6 @@ pub fn open_media(office: &Office, peer: IpAddr, board: &Switchboard) -> Result<
     let rtp = SocketAddr::new(office.address_for(peer), sockets.local.port());
     // RFC 8866 §5.2: a number that no other session has; it must fit where peers expect 63 bits.
     let session = clock::random() >> 1;
-    Ok((sockets, Local { rtp, session, version: 1 }))
+    let keyring = Keyring::new(clock::secret);
+    Ok((sockets, Local { rtp, session, version: 1, keyring, srtp: srtp == Srtp::Required }))
 }

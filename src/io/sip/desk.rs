@@ -95,7 +95,7 @@ async fn begin(
     };
     let (mailbox, messages) = mpsc::channel::<Message>(MAILBOX);
     let invite = Some((transaction.tu_sender.clone(), transaction.key.clone()));
-    let line = Arc::new(Line::new(Side::Caller, office, dialog.clone(), mailbox, invite));
+    let line = Arc::new(Line::new(Side::Caller, office, admitted.terms, dialog.clone(), mailbox, invite));
     line.in_order(transaction.original.cseq_header().and_then(|c| c.seq()).unwrap_or(0));
     board.connect(line.clone());
     tokio::spawn(line.clone().follow(followed));

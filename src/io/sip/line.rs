@@ -3,6 +3,7 @@
 //! The stack below sets a dialog up and repeats what is lost; how a line ends is ours, because the stack forgets a
 //! dialog whose 2xx was not a 200, and sends its BYE to the Contact of long ago.
 
+use crate::call::sdp::Terms;
 use crate::io::sip::controller::Message;
 use crate::io::sip::office::Office;
 use rsipstack::dialog::dialog::{DialogSnapshot, DialogState, DialogStateReceiver, TerminatedReason};
@@ -43,6 +44,8 @@ pub struct Line {
     pub side: Side,
     /// Where it came in or went out.
     pub office: Arc<Office>,
+    /// What the peer's descriptions must keep to.
+    pub terms: Terms,
     /// The stack's part of it.
     pub dialog: InviteDialog,
     /// The way to the call's controller.
@@ -61,6 +64,7 @@ impl Line {
     pub fn new(
         side: Side,
         office: Arc<Office>,
+        terms: Terms,
         dialog: InviteDialog,
         mailbox: mpsc::Sender<Message>,
         invite: Option<(TransactionEventSender, TransactionKey)>,
@@ -70,6 +74,7 @@ impl Line {
             key: (id.call_id, id.local_tag),
             side,
             office,
+            terms,
             dialog,
             mailbox,
             renegotiating: tokio::sync::Mutex::new(()),

@@ -32,7 +32,8 @@ pub use office::Timers;
 pub use registry::Registry;
 pub use switchboard::Limits;
 
-use crate::config::Config;
+use crate::call::sdp::Srtp;
+use crate::config::{Config, Step};
 use crate::io::conversation::Conversations;
 use crate::io::journal::Journal;
 use crate::io::shard::Shard;
@@ -113,6 +114,7 @@ impl SipServer {
         if host.shards.is_empty() {
             return Err(StartError::NoShard);
         }
+        warn_of_readable_keys(&config);
         let listen = config.sip.listen.clone();
         let journal = host.journal.subscribe();
         let board = Arc::new(Switchboard::new(config, host, limits));
@@ -158,5 +160,18 @@ impl SipServer {
         }
         self.stop.cancel();
         self.tasks.shutdown().await;
+    }
+}
+
+/// SRTP's keys are as secret as the SIP they travel in, and UDP hides nothing. Who requires SRTP expects more.
+fn warn_of_readable_keys(config: &Config) {
+    const WHY: &str = "SRTP is required, but its keys travel in SIP over UDP, unencrypted: who can read the SIP can \
+                       listen to the call. Keep the SIP inside a network you trust, or inside a tunnel";
+    for trunk in config.trunks.iter().filter(|t| t.srtp == Srtp::Required) {
+        tracing::warn!(trunk = %trunk.name, "{WHY}");
+    }
+    let required = |step: &Step| matches!(step, Step::Connect { srtp: Some(Srtp::Required), .. });
+    for route in config.routes.iter().filter(|r| r.steps.iter().any(required)) {
+        tracing::warn!(route = %route.at, "{WHY}");
     }
 }

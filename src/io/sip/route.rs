@@ -34,7 +34,7 @@ async fn take(call: &Call, endings: &mut Watch, step: &Step) -> Result<(), End> 
         Step::Answer => call.answer(None).await.map(drop),
         Step::Say(text) => say(call, endings, &expand(text, groups, str::to_owned)).await,
         Step::Play(path) => play(call, endings, path).await,
-        Step::Connect { to, timeout } => connect::run(call, endings, to, *timeout).await,
+        Step::Connect { to, timeout, srtp } => connect::run(call, endings, to, *timeout, *srtp).await,
         Step::Mode(mode) => {
             let command = Command::SetMode { speaker: Speaker::Coach, mode: *mode, by: Actor::Route };
             if let Err(refusal) = call.command(command).await {

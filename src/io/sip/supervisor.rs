@@ -4,7 +4,7 @@
 //! A supervisor's dialog belongs to the call it listens to, but its end never ends that call. The call's end is learnt
 //! from the journal, as is a leg that was removed by a key or through the API. Nobody is taken to another call.
 
-use crate::call::sdp::{self, Description, Local, Origin};
+use crate::call::sdp::{self, Description, Keys, Local, Origin};
 use crate::call::{Ack, Command, LegMedia, LegSpec, Refusal};
 use crate::event::{Place, Role};
 use crate::id::{CallId, LegId};
@@ -88,7 +88,8 @@ impl Supervisor {
 
     /// Joins the call and answers, in this order wherever the supervisor's own offer allows it.
     async fn join(&self, call: CallId, shard: Shard) -> Result<(&Seat, Agreed), End> {
-        let (sockets, local) = open_media(&self.line.office, self.admitted.source.ip(), &self.board)?;
+        let (source, srtp) = (self.admitted.source.ip(), self.admitted.terms.srtp);
+        let (sockets, local) = open_media(&self.line.office, source, &self.board, srtp)?;
         match &self.admitted.offer {
             Some(offer) => {
                 let (seat, agreed) = self.sit(call, shard, sockets, local, offer).await?;
@@ -98,7 +99,7 @@ impl Supervisor {
             None => {
                 self.accept(sdp::offer(&local, &CODECS))?;
                 self.line.established().await;
-                let answer = Description::read(&self.line.acknowledged_with());
+                let answer = Description::read(&self.line.acknowledged_with(), local.terms());
                 let answer = answer.map_err(|e| End::new(format!("the answer in the ACK was unusable: {e}"), 488))?;
                 self.sit(call, shard, sockets, local, &answer).await
             }
@@ -109,10 +110,12 @@ impl Supervisor {
         &self,
         call: CallId,
         shard: Shard,
-        sockets: LegSockets,
-        local: Local,
+        mut sockets: LegSockets,
+        mut local: Local,
         far_end: &Description,
     ) -> Result<(&Seat, Agreed), End> {
+        sockets.srtp = far_end.keys(&local);
+        local.srtp = sockets.srtp.is_some();
         let media = far_end.settle(None).ok_or_else(|| End::new("no common codec", 488))?;
         let spec = LegSpec {
             role: Role::Supervisor,
@@ -190,24 +193,31 @@ impl Seat {
         let (local, codec) = (agreed.local, agreed.media.codec);
         let Some(offer) = offer else { return Ok(sdp::offer(&local, &[codec])) };
         let media = offer.settle(Some(codec)).ok_or_else(|| Fault::new(488, "no common codec"))?;
-        self.agree(agreed, media, offer.origin.clone()).await?;
+        self.agree(agreed, media, offer.keys(&local), offer.origin.clone()).await?;
         Ok(offer.answer(&local, &media))
     }
 
     async fn answered(&self, agreed: &mut Agreed, answer: &[u8]) -> Result<(), Fault> {
-        let answer = Description::read(answer)?;
+        let answer = Description::read(answer, agreed.local.terms())?;
         let media = answer.settle(None).ok_or_else(|| Fault::new(488, "no common codec"))?;
-        self.agree(agreed, media, answer.origin).await
+        let keys = answer.keys(&agreed.local);
+        self.agree(agreed, media, keys, answer.origin).await
     }
 
-    async fn agree(&self, agreed: &mut Agreed, media: LegMedia, origin: Origin) -> Result<(), Fault> {
+    async fn agree(
+        &self,
+        agreed: &mut Agreed,
+        media: LegMedia,
+        keys: Option<Keys>,
+        origin: Origin,
+    ) -> Result<(), Fault> {
         let leg = self.leg;
         let failed = |refusal: Refusal| Fault::new(500, refusal.to_string());
         if agreed.origin != origin {
             self.command(Command::FarEndChanged { leg }).await.map_err(failed)?;
         }
-        self.command(Command::SetMedia { leg, media }).await.map_err(failed)?;
-        (agreed.media, agreed.origin) = (media, origin);
+        self.shard.set_media(self.call, leg, media, keys).await.map_err(failed)?;
+        (agreed.media, agreed.origin, agreed.local.srtp) = (media, origin, keys.is_some());
         Ok(())
     }
 }

@@ -46,6 +46,7 @@ pub struct House {
     pub shard: Shard,
     pub shards: Vec<Shard>,
     pub sip: SocketAddr,
+    pub metrics: Arc<Metrics>,
     media: (u16, u16),
     told: Arc<Mutex<Vec<Arc<Recorded>>>>,
     folder: Folder,
@@ -55,6 +56,8 @@ pub struct House {
 pub struct Plan<'a> {
     pub routes: &'a str,
     pub trunk: &'a str,
+    /// What `[sip] listen` lists.
+    pub listen: &'a str,
     pub limits: Limits,
     pub timers: Timers,
     pub shards: usize,
@@ -62,7 +65,8 @@ pub struct Plan<'a> {
 
 impl Default for Plan<'_> {
     fn default() -> Self {
-        Plan { routes: "", trunk: TRUNK, limits: Limits::default(), timers: Timers::default(), shards: 1 }
+        let listen = "\"udp://127.0.0.1:0\"";
+        Plan { routes: "", trunk: TRUNK, listen, limits: Limits::default(), timers: Timers::default(), shards: 1 }
     }
 }
 
@@ -89,7 +93,7 @@ impl House {
         let (recorder, _) = Recorder::start(&folder.0, Tenant::default(), journal.clone(), metrics.clone()).unwrap();
         let told = Arc::new(Mutex::new(Vec::new()));
         tokio::spawn(note(journal.subscribe(), told.clone()));
-        let sinks = Sinks { journal: journal.clone(), conversations: None, recorder, metrics };
+        let sinks = Sinks { journal: journal.clone(), conversations: None, recorder, metrics: metrics.clone() };
         let start = |number| Shard::start(number, plan.shards, Way::Auto, sinks.clone()).unwrap();
         let shards: Vec<Shard> = (0..plan.shards).map(start).collect();
         let registry = Registry::default();
@@ -102,7 +106,7 @@ impl House {
         };
         let server = SipServer::start_with(config, host, plan.limits, plan.timers).await.unwrap();
         let sip = server.local_addresses()[0];
-        House { server: Some(server), registry, shard: shards[0].clone(), shards, sip, media, told, folder }
+        House { server: Some(server), registry, shard: shards[0].clone(), shards, sip, metrics, media, told, folder }
     }
 
     pub fn server(&self) -> &SipServer {
@@ -203,9 +207,10 @@ fn configuration(folder: &Path, plan: &Plan<'_>, media: (u16, u16)) -> Config {
     std::fs::copy(playbook, playbooks.join("sales-discovery.toml")).unwrap();
     let file = folder.join("sotto.toml");
     let text = format!(
-        "[sip]\nlisten = [\"udp://127.0.0.1:0\"]\n[media]\nports = \"{}-{}\"\n[http]\nlisten = \"127.0.0.1:0\"\n\
+        "[sip]\nlisten = [{}]\n[media]\nports = \"{}-{}\"\n[http]\nlisten = \"127.0.0.1:0\"\n\
          [store]\nurl = \"sqlite://{}\"\n[dialplan]\nfiles = [\"{}\"]\n[speech]\nmodel = \"\"\n\
          [recording]\nenabled = false\n{}",
+        plan.listen,
         media.0,
         media.1,
         folder.join("data").display(),
@@ -320,7 +325,8 @@ fn free_block() -> u16 {
 }
 
 fn bound_ports() -> Vec<u16> {
-    let table = std::fs::read_to_string("/proc/self/net/udp").unwrap();
+    let table = |name: &str| std::fs::read_to_string(format!("/proc/self/net/{name}")).unwrap_or_default();
+    let tables = [table("udp"), table("udp6")];
     let port = |line: &str| u16::from_str_radix(line.split_whitespace().nth(1)?.rsplit(':').next()?, 16).ok();
-    table.lines().skip(1).filter_map(port).collect()
+    tables.iter().flat_map(|table| table.lines().skip(1)).filter_map(port).collect()
 }

@@ -1,7 +1,7 @@
 //! A telephone made of single datagrams, for what SIPp does not do: repeat, lose, and break messages.
 #![allow(dead_code)]
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Mutex;
 use std::time::Duration;
 use tokio::net::UdpSocket;
@@ -39,10 +39,20 @@ impl Came {
 
 impl Phone {
     pub async fn new(server: SocketAddr) -> Phone {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        Phone::at(Ipv4Addr::LOCALHOST.into(), server).await
+    }
+
+    /// At an address of either family.
+    pub async fn at(ip: IpAddr, server: SocketAddr) -> Phone {
+        let socket = UdpSocket::bind((ip, 0)).await.unwrap();
         let port = socket.local_addr().unwrap().port();
-        let media = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        Phone { socket, server: Mutex::new(server), call_id: format!("phone-{port}@127.0.0.1"), media }
+        let media = UdpSocket::bind((ip, 0)).await.unwrap();
+        Phone { socket, server: Mutex::new(server), call_id: format!("phone-{port}@sotto.example"), media }
+    }
+
+    /// As SIP names it.
+    pub fn address(&self) -> SocketAddr {
+        self.socket.local_addr().unwrap()
     }
 
     /// Names the server, where it was not known yet.
@@ -67,14 +77,14 @@ impl Phone {
 
     /// A request with the usual headers; `to_tag` names the dialog, `extra` are whole lines.
     pub fn request(&self, method: &str, number: &str, cseq: u32, to_tag: &str, extra: &str, body: &str) -> String {
-        let (port, call_id, server) = (self.port(), &self.call_id, self.server());
+        let (port, here, call_id, server) = (self.port(), self.address(), &self.call_id, self.server());
         let tag = if to_tag.is_empty() { String::new() } else { format!(";tag={to_tag}") };
         let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
         format!(
             "{method} sip:{number}@{server} SIP/2.0\r\n\
-             Via: SIP/2.0/UDP 127.0.0.1:{port};branch=z9hG4bK-{method}-{cseq}-{port};rport\r\n\
+             Via: SIP/2.0/UDP {here};branch=z9hG4bK-{method}-{cseq}-{port};rport\r\n\
              From: <sip:5550199@127.0.0.1>;tag=phone\r\nTo: <sip:{number}@{server}>{tag}\r\nCall-ID: {call_id}\r\n\
-             CSeq: {cseq} {method}\r\nContact: <sip:phone@127.0.0.1:{port}>\r\n{extra}{kind}\
+             CSeq: {cseq} {method}\r\nContact: <sip:phone@{here}>\r\n{extra}{kind}\
              Content-Length: {}\r\n\r\n{body}",
             body.len()
         )
@@ -129,10 +139,15 @@ impl Phone {
 
     /// 200 to an INVITE that came, with its ACK.
     pub async fn accept(&self, invite: &Came) {
+        self.accept_with(invite, &self.sdp()).await;
+    }
+
+    /// The same with a description of one's own.
+    pub async fn accept_with(&self, invite: &Came, sdp: &str) {
         let copied = ["Via", "From", "Call-ID", "CSeq"].map(|n| format!("{n}: {}\r\n", invite.header(n).unwrap()));
-        let (to, port, sdp) = (invite.header("To").unwrap(), self.port(), self.sdp());
+        let (to, here) = (invite.header("To").unwrap(), self.address());
         let answer = format!(
-            "SIP/2.0 200 OK\r\n{}To: {to};tag=phone\r\nContact: <sip:phone@127.0.0.1:{port}>\r\n\
+            "SIP/2.0 200 OK\r\n{}To: {to};tag=phone\r\nContact: <sip:phone@{here}>\r\n\
              Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{sdp}",
             copied.concat(),
             sdp.len()
