@@ -13,11 +13,12 @@ fn number(value: &Value, path: &str) -> f64 {
 }
 
 /// Who hears whom in some kinds of calls. (That nobody else does is held by tests that no stall can mislead.)
-const HEARD: [(&str, &[&str]); 4] = [
+const HEARD: [(&str, &[&str]); 5] = [
     ("tapped", &["customer->agent", "agent->customer"]),
     ("whispered", &["customer->agent", "customer->supervisor", "agent->supervisor", "supervisor->agent"]),
     ("barged", &["agent->customer", "supervisor->customer", "supervisor->agent"]),
     ("opus", &["customer->agent", "agent->customer"]),
+    ("srtp", &["customer->agent", "agent->customer"]),
 ];
 
 #[test]
@@ -68,7 +69,7 @@ fn what_cannot_be_measured_is_refused() {
     for (arguments, told) in [
         (["--calls", "0"], "0 is not in 1..=10000"),
         (["--seconds", "0"], "0 is not in 1..=3600"),
-        (["--scenarios", "loud"], "possible values: plain, tapped, spied, whispered, barged, opus"),
+        (["--scenarios", "loud"], "possible values: plain, tapped, spied, whispered, barged, opus, srtp"),
         (["--io", "carrier-pigeon"], "possible values: auto, ring, plain"),
     ] {
         let output = bench(&arguments);

@@ -5,6 +5,7 @@ use super::BenchError;
 use super::party::{Cast, payload_type};
 use super::scenario::Scenario;
 use super::usage::Thread;
+use crate::call::sdp::Keys;
 use crate::call::{CallOptions, Command, LegMedia, LegSpec, Shape};
 use crate::cli::scratch::Scratch;
 use crate::config::Way;
@@ -99,7 +100,7 @@ impl Host {
         };
         let (place, mode) = (Place::InConversation, scenario.mode().unwrap_or(Mode::Spy));
         let spec = LegSpec { role: cast.role, place, mode, address: "sip:leg@bench".into(), media };
-        let sockets = sockets().map_err(BenchError::Sockets)?;
+        let sockets = sockets(cast.keys).map_err(BenchError::Sockets)?;
         let local = sockets.local;
         self.shard.add_leg(call, spec, sockets).await?;
         Ok(local)
@@ -126,9 +127,9 @@ impl Host {
 }
 
 /// A leg's two sockets, at any free ports.
-fn sockets() -> io::Result<LegSockets> {
+fn sockets(srtp: Option<Keys>) -> io::Result<LegSockets> {
     let [rtp, rtcp] = [UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?, UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?];
     rtp.set_nonblocking(true)?;
     rtcp.set_nonblocking(true)?;
-    Ok(LegSockets { local: rtp.local_addr()?, rtp, rtcp })
+    Ok(LegSockets { local: rtp.local_addr()?, rtp, rtcp, srtp })
 }

@@ -19,11 +19,12 @@ mod sound;
 mod stamped;
 mod usage;
 
+use crate::call::sdp::{Keys, MasterKey};
 use crate::cli::scratch::ScratchError;
 use crate::config::Way;
 use crate::io::journal::FlushError;
 use crate::io::sqlite::StoreError;
-use crate::io::udp;
+use crate::io::{clock, udp};
 use clap::ValueEnum;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use figures::{Machine, Report, Run, Side, Ticks, rounded};
@@ -212,7 +213,9 @@ fn cast(scenario: Scenario, calls: usize) -> Result<Vec<Party>, BenchError> {
         let (call, (role, codec, says)) = (number / legs.len(), &legs[number % legs.len()]);
         // Every stream its own: numbers apart enough for sequence numbers to differ too.
         let ssrc = (number as u32 + 1).wrapping_mul(0x9E37_79B1);
-        Party::new(Cast { call, role: *role, codec: *codec, ssrc, says: says.clone() })
+        let key = |suite| MasterKey::new(suite, clock::secret());
+        let keys = scenario.suite().map(|suite| Keys { ours: key(suite), theirs: key(suite) });
+        Party::new(Cast { call, role: *role, codec: *codec, ssrc, says: says.clone(), keys })
     };
     (0..calls * legs.len()).map(party).collect::<io::Result<_>>().map_err(BenchError::Sockets)
 }

@@ -2,8 +2,11 @@
 
 use super::sound::{BEATS, Ear, Second};
 use super::stamped::Stamped;
+use crate::call::Port;
+use crate::call::sdp::Keys;
 use crate::event::Role;
 use crate::io::clock;
+use crate::io::srtp::Session;
 use crate::media::codec::Codec;
 use crate::media::rtp::{HEADER, Header, Packet};
 use std::io;
@@ -29,6 +32,8 @@ pub struct Cast {
     pub ssrc: u32,
     /// What it says.
     pub says: Arc<Second>,
+    /// As the server has them.
+    pub keys: Option<Keys>,
 }
 
 /// One far end.
@@ -37,6 +42,7 @@ pub struct Party {
     socket: Stamped,
     to: SocketAddr,
     header: Header,
+    srtp: Option<Session>,
     ear: Ear,
     /// The last sequence number that came, since counting began.
     last: Option<u16>,
@@ -81,7 +87,8 @@ impl Party {
         };
         let (to, ear) = (socket.address()?, Ear::new(cast.codec));
         let (heard, counts) = (Duration::ZERO, Counts::default());
-        Ok(Party { cast, socket, to, header, ear, last: None, heard, counts })
+        let srtp = cast.keys.map(|server| Session::new(Keys { ours: server.theirs, theirs: server.ours }));
+        Ok(Party { cast, socket, to, header, srtp, ear, last: None, heard, counts })
     }
 
     /// What it was made of.
@@ -115,6 +122,10 @@ impl Party {
         self.header.marker = false;
         self.header.sequence = self.header.sequence.wrapping_add(1);
         self.header.timestamp = self.header.timestamp.wrapping_add(self.cast.codec.clock() / 50);
+        let length = match &mut self.srtp {
+            Some(srtp) => srtp.seal(Port::Rtp, &mut datagram, length).ok_or_else(|| io::Error::other("SRTP"))?,
+            None => length,
+        };
         let at = clock::wall();
         match self.socket.send(self.to, &datagram[..length]) {
             Ok(_) => self.counts.sent += 1,
@@ -131,6 +142,10 @@ impl Party {
             Ok(received) => received,
             Err(error) if is_loss(&error) => return Ok(None),
             Err(error) => return Err(error),
+        };
+        let length = match &mut self.srtp {
+            Some(srtp) => srtp.open(Port::Rtp, &mut datagram[..length]).unwrap_or(0),
+            None => length,
         };
         let Ok(packet) = Packet::parse(&datagram[..length]) else { return Ok(None) };
         self.count(packet.header.sequence);

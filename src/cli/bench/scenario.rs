@@ -1,5 +1,6 @@
 //! What kinds of calls are measured.
 
+use crate::call::sdp::Suite;
 use crate::event::{Mode, Role};
 use crate::media::codec::Codec;
 use serde::Serialize;
@@ -20,13 +21,15 @@ pub enum Scenario {
     Barged,
     /// The customer on PCMU, the agent on Opus: every packet is decoded, resampled and encoded.
     Opus,
+    /// Plain, but every packet is sealed and opened: AES_CM_128_HMAC_SHA1_80 (RFC 4568 §6.2), on both legs.
+    Srtp,
 }
 
 impl Scenario {
     /// Whether the coach's ears are open.
     pub fn is_tapped(self) -> bool {
         match self {
-            Scenario::Plain | Scenario::Opus => false,
+            Scenario::Plain | Scenario::Opus | Scenario::Srtp => false,
             Scenario::Tapped | Scenario::Spied | Scenario::Whispered | Scenario::Barged => true,
         }
     }
@@ -35,18 +38,34 @@ impl Scenario {
     pub fn legs(self) -> Vec<(Role, Codec)> {
         let agent = match self {
             Scenario::Opus => Codec::Opus,
-            Scenario::Plain | Scenario::Tapped | Scenario::Spied | Scenario::Whispered | Scenario::Barged => {
-                Codec::Pcmu
-            }
+            Scenario::Plain
+            | Scenario::Tapped
+            | Scenario::Spied
+            | Scenario::Whispered
+            | Scenario::Barged
+            | Scenario::Srtp => Codec::Pcmu,
         };
         let supervisor = self.mode().map(|_| (Role::Supervisor, Codec::Pcmu));
         [(Role::Customer, Codec::Pcmu), (Role::Agent, agent)].into_iter().chain(supervisor).collect()
     }
 
+    /// How its packets are protected.
+    pub fn suite(self) -> Option<Suite> {
+        match self {
+            Scenario::Srtp => Some(Suite::Counter80),
+            Scenario::Plain
+            | Scenario::Tapped
+            | Scenario::Spied
+            | Scenario::Whispered
+            | Scenario::Barged
+            | Scenario::Opus => None,
+        }
+    }
+
     /// The supervisor's mode, where there is one.
     pub fn mode(self) -> Option<Mode> {
         match self {
-            Scenario::Plain | Scenario::Tapped | Scenario::Opus => None,
+            Scenario::Plain | Scenario::Tapped | Scenario::Opus | Scenario::Srtp => None,
             Scenario::Spied => Some(Mode::Spy),
             Scenario::Whispered => Some(Mode::Whisper),
             Scenario::Barged => Some(Mode::Barge),
