@@ -70,7 +70,7 @@ pub struct Run {
 pub struct Side {
     /// Of the thread that moves the media, in milliseconds.
     pub cpu_ms_per_call_per_second: f64,
-    /// Which part of it the kernel had; `null` where too little was sampled.
+    /// Which part of it the kernel had; `null` below a second of it, for it is sampled a hundred times a second.
     pub system_share: Option<f64>,
     pub context_switches_per_call_per_second: f64,
     /// Milliseconds in each second for which the thread was ready and had no core: the neighbours' doing.

@@ -73,9 +73,8 @@ impl Relay {
                 return;
             }
             for event in &ready {
-                match self.pass(event.data.u64() as usize, &mut buffer) {
-                    Some(0) => return,
-                    Some(_) | None => {}
+                if self.pass(event.data.u64() as usize, &mut buffer) == Some(0) {
+                    return;
                 }
             }
         }

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 /// Of `utime` and `stime`: the same on every Linux we run on (getconf CLK_TCK).
 const TICKS_A_SECOND: f64 = 100.0;
+/// Seconds of a thread's time below which it is not worth telling apart.
+const ENOUGH: f64 = 1.0;
 
 /// A thread of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,10 +80,10 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Which part of it was the kernel's; `None` where too little was sampled to tell.
+    /// Which part of it was the kernel's; `None` where it is too little to tell by a hundred samples a second.
     pub fn system_share(&self) -> Option<f64> {
         let both = self.user + self.system;
-        (both > 0.0).then(|| self.system / both)
+        (both >= ENOUGH).then(|| self.system / both)
     }
 }
 
@@ -128,7 +130,9 @@ mod tests {
             }
             let used = Thread::own().usage().unwrap() - before;
             assert!(used.cpu <= begin.elapsed() + Duration::from_millis(5), "{used:?}");
-            assert!(used.system_share().is_some_and(|share| (0.0..=1.0).contains(&share)), "{used:?}");
+            assert_eq!(used.system_share(), None, "30 ms are no sample");
+            let sampled = Usage { user: 0.5, system: 1.5, ..used };
+            assert_eq!(sampled.system_share(), Some(0.75));
         });
         worker.unwrap().join().unwrap();
         assert!(Thread::named("nobody-is-called-this").is_err());

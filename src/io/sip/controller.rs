@@ -29,7 +29,7 @@ pub enum Message {
     /// It hung up, or is gone in another way.
     Gone { reason: &'static str },
     /// It offers other media, or wants our offer. The answer goes out when the shard has acknowledged.
-    Offer { side: Side, offer: Option<Description>, reply: oneshot::Sender<Result<Vec<u8>, Fault>> },
+    Offer { side: Side, offer: Option<Box<Description>>, reply: oneshot::Sender<Result<Vec<u8>, Fault>> },
     /// Its answer to our offer, in an ACK.
     Answered { side: Side, answer: Vec<u8> },
     /// It told a key by INFO.
@@ -306,7 +306,7 @@ impl Call {
     }
 
     /// A new offer of a party (RFC 3264 §8): the shard knows before the peer does (DESIGN §2.6).
-    async fn renegotiate(&self, side: Side, offer: Option<Description>) -> Result<Vec<u8>, Fault> {
+    async fn renegotiate(&self, side: Side, offer: Option<Box<Description>>) -> Result<Vec<u8>, Fault> {
         let (local, codec) = self.next_version(side).ok_or_else(|| Fault::new(488, "there is no media to change"))?;
         let Some(offer) = offer else { return Ok(sdp::offer(&local, &[codec])) };
         let media = offer.settle(Some(codec)).ok_or_else(|| Fault::new(488, "no common codec"))?;

@@ -188,7 +188,7 @@ impl Seat {
     }
 
     /// A new offer (RFC 3264 §8): the shard knows before the supervisor does.
-    async fn renegotiate(&self, agreed: &mut Agreed, offer: Option<Description>) -> Result<Vec<u8>, Fault> {
+    async fn renegotiate(&self, agreed: &mut Agreed, offer: Option<Box<Description>>) -> Result<Vec<u8>, Fault> {
         agreed.local.version = agreed.local.version.saturating_add(1);
         let (local, codec) = (agreed.local, agreed.media.codec);
         let Some(offer) = offer else { return Ok(sdp::offer(&local, &[codec])) };
