@@ -1,6 +1,6 @@
 //! A dialplan that cannot work is told before the first call, with the line of each step that is wrong.
 
-use sotto::config::{Config, ConfigErrors, Step};
+use sotto::config::{Config, ConfigErrors, Srtp, Step};
 use sotto::event::Mode;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -93,7 +93,7 @@ steps = [
     {conect = {}},
     {brief = {}},
     {answer = {}, say = "both"},
-    {connect = {}},
+    {connect = {srtp = "yes"}},
     {connect = {to = "tel:+1", timeout = 0}},
     {connect = {to = "sip:$1@127.0.0.1"}},
     {mode = "loud"},
@@ -126,6 +126,7 @@ p.toml:9: the caller is answered already; take this step out
 p.toml:10: unknown step conect; did you mean connect?
 p.toml:11: the step brief is not supported yet; take it out
 p.toml:12: a step holds 2 keys; write one step in each pair of braces
+p.toml:13: connect.srtp is \"yes\"; write one of off, optional, required
 p.toml:13: connect does not say to whom; write {connect = {to = \"sip:USER@HOST:PORT\"}}
 p.toml:14: route.steps.connect.timeout is 0; write a whole number from 1 to 300
 p.toml:14: connect.to is \"tel:+1\"; write a SIP URI, as \"sip:call-$1@127.0.0.1:6070\"

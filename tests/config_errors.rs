@@ -141,6 +141,7 @@ sources = ["127.0.0.0/33", 5]
 may_call = ["("]
 [[trunk]]
 name = "lab"
+srtp = "maybe"
 "#,
     );
     let expected = "\
@@ -167,7 +168,8 @@ config/sotto.toml:28: trunk.sources holds a whole number; write a list of texts,
 config/sotto.toml:28: trunk.sources: \"127.0.0.0/33\" has a prefix longer than its address; write ADDRESS/BITS, as \"127.0.0.0/8\" or \"::1/128\"
 config/sotto.toml:29: trunk.may_call \"(\" is no regular expression (unclosed group); see https://docs.rs/regex for the syntax
 config/sotto.toml:30: a trunk has no sources; write sources = [\"127.0.0.0/8\"]
-config/sotto.toml:31: there is a trunk named \"lab\" already; name each differently";
+config/sotto.toml:31: there is a trunk named \"lab\" already; name each differently
+config/sotto.toml:32: trunk.srtp is \"maybe\"; write one of off, optional, required";
     assert_eq!(folder.faults(&[]), expected);
 }
 

@@ -1,8 +1,9 @@
-//! Once a call runs, no packet and no tick of it allocates: in relay, overlay and mix, with ears and recording open, and
-//! on through the queues by which a media thread hands on what it has.
+//! Once a call runs, no packet and no tick of it allocates: in relay, overlay and mix, with ears and recording open, under
+//! SRTP, and on through the queues by which a media thread hands on what it has.
 
 mod support;
 
+use sotto::call::sdp::{Keyring, Keys, MasterKey, Suite};
 use sotto::call::{Audience, Call, FRAME, Output, Port, Speaker};
 use sotto::config::Way;
 use sotto::event::{Mode, Place, Role};
@@ -12,9 +13,11 @@ use sotto::io::conversation::{Conversations, Setting, Surroundings};
 use sotto::io::journal::Journal;
 use sotto::io::metrics::Metrics;
 use sotto::io::recorder::Recorder;
+use sotto::io::srtp::Session;
 use sotto::io::udp::{self, DATAGRAM};
 use sotto::media::codec::Codec;
 use sotto::media::pcm::Rate;
+use sotto::media::rtp::Header;
 use sotto::media::xr::Wish;
 use sotto::time::{MediaTime, Samples};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -201,6 +204,29 @@ fn what_is_left_of_a_failed_call() {
     pass(0);
     assert_eq!(allocations(|| (1..1000).for_each(&mut pass)), 0);
     assert_eq!(passed, 1000);
+}
+
+/// Sealed, opened, and refused the second time.
+#[test]
+fn srtp() {
+    for suite in Suite::ALL {
+        let [ours, theirs] = [1, 2].map(|octet| Keyring::new(|| [octet; MasterKey::MOST]).key(suite));
+        let mut a = Session::new(Keys { ours, theirs });
+        let mut b = Session::new(Keys { ours: theirs, theirs: ours });
+        let mut room = [0; DATAGRAM];
+        let mut pass = |sequence: u16| {
+            let header = Header { marker: false, payload_type: 0, sequence, timestamp: 0, ssrc: 7 };
+            for (port, length) in [(Port::Rtp, 172), (Port::Rtcp, 60)] {
+                room[..12].copy_from_slice(&header.bytes());
+                let sealed = a.seal(port, &mut room, length).unwrap();
+                let mut again = room;
+                assert_eq!(b.open(port, &mut room[..sealed]), Some(length));
+                assert_eq!(b.open(port, &mut again[..sealed]), None);
+            }
+        };
+        pass(0);
+        assert_eq!(allocations(|| (1..2000).for_each(&mut pass)), 0, "{suite:?}");
+    }
 }
 
 /// Both ways through the kernel's door.

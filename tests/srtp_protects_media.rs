@@ -144,6 +144,12 @@ async fn keys_outlive_offers() {
     assert!(plain.0.contains("RTP/AVP") && ours(&plain).is_none(), "{plain:?}");
     customer.agree(&plain.0);
     talk(&mut customer, &mut agent, 3);
+
+    customer.wish = Wish::sealed(Suite::Counter80);
+    let again = customer.offer("").await;
+    assert!(ours(&again).is_some() && ours(&again) != ours(&held), "a key put aside is not taken up again");
+    customer.agree(&again.0);
+    talk(&mut customer, &mut agent, 3);
     assert_eq!(house.metrics.media.srtp_refused.get(), 0);
     end(house, customer, agent).await;
 }

@@ -62,7 +62,9 @@ def talk(folder, customer_enc, agent_enc, srtp):
         assert server.stop() == 0, f"sotto serve ended badly:\n{server.said()}"
         for phone, enc in ((customer, customer_enc), (agent, agent_enc)):
             assert enc or "SRTP is Enabled" not in phone.said(), f"{phone.user} was to be plain:\n{phone.said()}"
-        return report((customer_enc, agent_enc), {phone.user: audio.read(phone.recording()) for phone in phones}, refused)
+        # baresip opens a hole for NAT with a report of its own before it has begun to protect anything: that is refused.
+        assert refused <= sum(enc is not None for enc in (customer_enc, agent_enc)), f"{refused} datagrams were refused"
+        return report((customer_enc, agent_enc), {phone.user: audio.read(phone.recording()) for phone in phones})
     finally:
         for phone in phones:
             phone.hang_up()
@@ -77,8 +79,8 @@ def refusals(server):
     return int(line.split()[1])
 
 
-def report(encryption, heard, refused):
-    good = refused == 0
+def report(encryption, heard):
+    good = True
     for listener, recording in heard.items():
         (other,) = (user for user in TONES if user != listener)
         levels = audio.heard_tone(recording, TONES[other])
@@ -88,8 +90,6 @@ def report(encryption, heard, refused):
         right = share == 1.0 and len(levels) >= (TALK - 1) * 10 and float(own.max()) < LEVEL / 50
         good &= right
         print(f"{encryption[0] or 'plain':9} → {encryption[1] or 'plain':9} {listener:8} heard {other} {share:6.1%}{'' if right else '   WRONG'}")
-    if refused:
-        print(f"{refused} datagrams were refused   WRONG")
     return good
 
 

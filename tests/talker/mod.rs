@@ -52,9 +52,10 @@ impl Witness {
             Suite::Counter80 => ProtectionProfile::Aes128CmHmacSha1_80,
             Suite::Counter32 => ProtectionProfile::Aes128CmHmacSha1_32,
         };
+        let provider = rtc_srtp::crypto::default_provider().unwrap();
         let context = |key: &[u8]| {
             let (key, salt) = key.split_at(suite.lengths().0);
-            Context::new(key, salt, profile, Some(srtp_replay_protection(64)), None).unwrap()
+            Context::new(key, salt, profile, Some(srtp_replay_protection(64)), None, provider.crypto()).unwrap()
         };
         Witness { sends: context(ours), receives: context(theirs) }
     }
@@ -298,10 +299,20 @@ fn receive(socket: &UdpSocket, patience: Duration) -> Option<Vec<u8>> {
 
 /// What one says the other hears, octet for octet, both ways, so many times.
 pub fn talk(a: &mut Talker, b: &mut Talker, times: usize) {
-    for n in 0..times {
+    for _ in 0..times {
         let said = a.say();
-        assert_eq!(b.hear().unwrap_or_else(|| panic!("nothing came: {n}")).1, said, "{n}");
+        assert_eq!(next_said(b), said);
         let said = b.say();
-        assert_eq!(a.hear().unwrap_or_else(|| panic!("nothing came: {n}")).1, said, "{n}");
+        assert_eq!(next_said(a), said);
+    }
+}
+
+/// The next packet that is not the silence which who is alone in a call is sent.
+fn next_said(talker: &mut Talker) -> Vec<u8> {
+    loop {
+        let (_, payload) = talker.hear().expect("a packet comes");
+        if payload.iter().any(|sample| *sample != 0xFF) {
+            return payload;
+        }
     }
 }

@@ -133,8 +133,8 @@ impl fmt::Debug for MasterKey {
     }
 }
 
-/// One key of our own for each suite, made once for a leg: an offer carries them all, an answer the one it takes, and
-/// every later offer and answer the same again.
+/// One key of our own for each suite: an offer carries them all, an answer the one it takes, and every later offer and
+/// answer the same again while it is in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keyring([MasterKey; Suite::ALL.len()]);
 
@@ -147,6 +147,13 @@ impl Keyring {
     /// The key for a suite.
     pub fn key(&self, suite: Suite) -> MasterKey {
         self.0[suite.place()]
+    }
+
+    /// Another key for a suite.
+    pub(super) fn replace(&mut self, suite: Suite, random: [u8; MasterKey::MOST]) {
+        if let Some(key) = self.0.get_mut(suite.place()) {
+            *key = MasterKey::new(suite, random);
+        }
     }
 
     /// What an offer says of them: a tag for each, from 1.
@@ -219,7 +226,10 @@ mod tests {
         for (line, read) in [
             (format!("1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}"), Some((1, Suite::Counter80))),
             (format!("2 aes_cm_128_hmac_sha1_32 INLINE:{KEY}|2^20"), Some((2, Suite::Counter32))),
-            (format!("999999999 AES_CM_128_HMAC_SHA1_80 inline:{KEY}|1048576 WSH=64 -X"), Some((999_999_999, Suite::Counter80))),
+            (
+                format!("999999999 AES_CM_128_HMAC_SHA1_80 inline:{KEY}|1048576 WSH=64 -X"),
+                Some((999_999_999, Suite::Counter80)),
+            ),
             (format!("7 AEAD_AES_128_GCM inline:{gcm}"), Some((7, Suite::Gcm128))),
             (format!("7 AEAD_AES_128_GCM inline:{}", gcm.trim_end_matches('=')), Some((7, Suite::Gcm128))),
             (format!("1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}|2^20|1:4"), None),

@@ -23,7 +23,9 @@ pub enum SdpError {
     #[error("the session description is broken: {0}")]
     Broken(String),
     /// It is sound, but there is nothing in it that we speak: answered with 488.
-    #[error("{0}; Opus, G.722, PCMU, PCMA and L16 over RTP/AVP or, with AES_CM_128 or AES_GCM, RTP/SAVP are spoken here")]
+    #[error(
+        "{0}; Opus, G.722, PCMU, PCMA and L16 over RTP/AVP or, with AES_CM_128 or AES_GCM, RTP/SAVP are spoken here"
+    )]
     NotAcceptable(String),
 }
 
@@ -90,13 +92,34 @@ pub struct Local {
     pub session: u64,
     /// Raised by one with every description sent (RFC 3264 §8).
     pub version: u64,
-    /// Our keys, where media is protected.
-    pub keyring: Keyring,
+    keyring: Keyring,
     /// Whether what we offer is protected: where SRTP is required, and where it is in use.
-    pub srtp: bool,
+    srtp: bool,
+    in_use: Option<Suite>,
 }
 
 impl Local {
+    /// Before anything was agreed on; `random` gives octets for keys, which nobody can guess and others each time.
+    pub fn new(rtp: SocketAddr, session: u64, srtp: Srtp, random: impl FnMut() -> [u8; MasterKey::MOST]) -> Self {
+        let (keyring, srtp) = (Keyring::new(random), srtp == Srtp::Required);
+        Local { rtp, session, version: 1, keyring, srtp, in_use: None }
+    }
+
+    /// What holds from now on. A key that was in use and no longer is goes for ever: taken up again, its counts would begin
+    /// anew, and encrypt twice under one number.
+    pub fn agree(&mut self, keys: Option<Keys>, random: impl FnOnce() -> [u8; MasterKey::MOST]) {
+        let suite = keys.map(|keys| keys.ours.suite());
+        if let Some(before) = self.in_use.filter(|_| self.in_use != suite) {
+            self.keyring.replace(before, random());
+        }
+        (self.srtp, self.in_use) = (suite.is_some(), suite);
+    }
+
+    /// Whether media is protected now.
+    pub fn is_protected(&self) -> bool {
+        self.in_use.is_some()
+    }
+
     /// What the answer to an offer of ours must keep to.
     pub fn terms(&self) -> Terms {
         Terms { srtp: if self.srtp { Srtp::Required } else { Srtp::Off }, ipv6: self.rtp.is_ipv6() }
@@ -133,7 +156,7 @@ mod tests {
 
     fn local() -> Local {
         let rtp = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 9)), 20_000);
-        Local { rtp, session: 7, version: 1, keyring: Keyring::new(|| [7; MasterKey::MOST]), srtp: false }
+        Local::new(rtp, 7, Srtp::Optional, || [7; MasterKey::MOST])
     }
 
     fn sdp(media: &str) -> String {
@@ -234,7 +257,10 @@ mod tests {
         let no_address = "v=0\r\no=- 1 1 IN IP4 h\r\ns=-\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n";
         let named = "v=0\r\no=- 1 1 IN IP4 h\r\ns=-\r\nc=IN IP4 phone.example\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n";
         for body in ["", "hello", "v=0\r\nm=audio\r\n", no_address, named] {
-            assert!(matches!(Description::read(body.as_bytes(), Terms::default()), Err(SdpError::Broken(_))), "{body:?}");
+            assert!(
+                matches!(Description::read(body.as_bytes(), Terms::default()), Err(SdpError::Broken(_))),
+                "{body:?}"
+            );
         }
         assert!(matches!(Description::read(b"v=0\r\n\xff", Terms::default()), Err(SdpError::Broken(_))));
     }
@@ -399,7 +425,9 @@ mod tests {
             (Srtp::Optional, "m=audio 4000 UDP/TLS/RTP/SAVPF 0\r\n", Err("the audio line wants UDP/TLS/RTP/SAVPF")),
         ] {
             match (read_as(srtp, media), expected) {
-                (Ok(read), Ok(expected)) => assert_eq!((read.chosen, read.crypto.is_some()), expected, "{srtp:?} {media}"),
+                (Ok(read), Ok(expected)) => {
+                    assert_eq!((read.chosen, read.crypto.is_some()), expected, "{srtp:?} {media}")
+                }
                 (Err(error), Err(expected)) => assert!(error.to_string().starts_with(expected), "{error}"),
                 (read, expected) => panic!("{srtp:?} {media} is {read:?}, not {expected:?}"),
             }
@@ -414,11 +442,12 @@ mod tests {
             count += 1;
             [count; MasterKey::MOST]
         });
-        let ours = Local { keyring, srtp: true, ..local() };
+        let ours = Local { keyring, ..Local::new(local().rtp, 7, Srtp::Required, || [0; MasterKey::MOST]) };
         let text = text(offer(&ours, &[Codec::Pcmu]));
         assert_eq!((text.matches("a=crypto").count(), text.matches("RTP/SAVP 0").count()), (4, 1), "{text}");
         for suite in Suite::ALL {
-            let lines: String = text.split_inclusive('\n').filter(|l| !l.contains("crypto") || l.contains(suite.name())).collect();
+            let lines: String =
+                text.split_inclusive('\n').filter(|l| !l.contains("crypto") || l.contains(suite.name())).collect();
             let theirs = Description::read(lines.as_bytes(), ours.terms()).unwrap();
             let answer = theirs.answer(&local(), &theirs.settle(None).unwrap());
             let answer = Description::read(&answer, ours.terms()).unwrap();
@@ -429,6 +458,29 @@ mod tests {
         let plain = Description::read(&offer(&local(), &[Codec::Pcmu]), Terms::default()).unwrap();
         let answer = plain.answer(&local(), &plain.settle(None).unwrap());
         assert!(Description::read(&answer, ours.terms()).is_err(), "an answer without a key to an offer of keys");
+    }
+
+    #[test]
+    fn a_key_put_aside_is_never_taken_up_again() {
+        let (mut local, theirs) = (local(), Keyring::new(|| [9; MasterKey::MOST]));
+        let keys = |local: &Local, suite| Some(Keys { ours: local.keyring.key(suite), theirs: theirs.key(suite) });
+        let first = local.keyring.key(Suite::Gcm128);
+        let mut count = 100;
+        let mut agree = |local: &mut Local, suite: Option<Suite>| {
+            count += 1;
+            let agreed = suite.and_then(|suite| keys(local, suite));
+            local.agree(agreed, || [count; MasterKey::MOST]);
+        };
+        agree(&mut local, Some(Suite::Gcm128));
+        agree(&mut local, Some(Suite::Gcm128));
+        assert_eq!(local.keyring.key(Suite::Gcm128), first, "a hold keeps it");
+        agree(&mut local, None);
+        let second = local.keyring.key(Suite::Gcm128);
+        assert!(second != first && !local.is_protected());
+        agree(&mut local, Some(Suite::Gcm128));
+        agree(&mut local, Some(Suite::Counter80));
+        assert!(![first, second].contains(&local.keyring.key(Suite::Gcm128)) && local.is_protected());
+        assert!(text(offer(&local, &[Codec::Pcmu])).contains("RTP/SAVP"), "what is protected stays so");
     }
 
     #[test]

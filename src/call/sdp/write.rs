@@ -46,8 +46,7 @@ pub fn offer(local: &Local, codecs: &[Codec]) -> Vec<u8> {
         dtmf.push((110, 48_000));
     }
     let mut text = head(local);
-    let (proto, crypto) =
-        if local.srtp { ("RTP/SAVP", local.keyring.offered()) } else { ("RTP/AVP", Vec::new()) };
+    let (proto, crypto) = if local.srtp { ("RTP/SAVP", local.keyring.offered()) } else { ("RTP/AVP", Vec::new()) };
     let direction = Direction::SendRecv;
     let audio = Audio { proto, codecs: &numbered, dtmf: &dtmf, crypto: &crypto, mux: true, direction };
     audio.write(local, &mut text);

@@ -234,13 +234,7 @@ impl Thread {
     }
 
     /// The call first: what it still has to send goes under what was agreed on before.
-    fn set_media(
-        &mut self,
-        call: CallId,
-        leg: LegId,
-        media: LegMedia,
-        keys: Option<Keys>,
-    ) -> Result<Ack, Refusal> {
+    fn set_media(&mut self, call: CallId, leg: LegId, media: LegMedia, keys: Option<Keys>) -> Result<Ack, Refusal> {
         let ack = self.command(call, Command::SetMedia { leg, media })?;
         let slot = self.by_id.get(&call).and_then(|index| self.slots.get_mut(*index));
         if let Some(wire) = slot.and_then(|slot| slot.wire(leg)) {

@@ -67,13 +67,7 @@ impl Failure {
 }
 
 /// Runs the step.
-pub async fn run(
-    call: &Call,
-    endings: &mut Watch,
-    to: &str,
-    timeout: Duration,
-    srtp: Option<Srtp>,
-) -> Result<(), End> {
+pub async fn run(call: &Call, endings: &mut Watch, to: &str, timeout: Duration, srtp: Option<Srtp>) -> Result<(), End> {
     if call.is_connected() {
         tracing::warn!(route = %call.admitted.route.at, "a second connect has nobody to join");
         return Ok(());

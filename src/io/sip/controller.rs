@@ -3,7 +3,7 @@
 //! In come what the parties do ([`Message`]) and the wish to hang up; out go commands to the call's shard. When either
 //! the route or a party ends the call, everything of it is ended here, whatever happened.
 
-use crate::call::sdp::{self, Description, Keyring, Keys, Local, Origin, Srtp};
+use crate::call::sdp::{self, Description, Keys, Local, Origin, Srtp};
 use crate::call::{Ack, CallOptions, Command, Key, LegMedia, LegSpec, Refusal};
 use crate::event::{Address, Mode, Place, Role};
 use crate::id::{CallCode, CallId, LegId};
@@ -282,9 +282,9 @@ impl Call {
         mut local: Local,
     ) -> Result<Leg, End> {
         sockets.srtp = far_end.keys(&local);
-        local.srtp = sockets.srtp.is_some();
+        local.agree(sockets.srtp, clock::secret);
         let (role, place) = (self.role(side), Place::InConversation);
-        tracing::info!(?side, codec = ?media.codec, srtp = local.srtp, "a party has media");
+        tracing::info!(?side, codec = ?media.codec, srtp = local.is_protected(), "a party has media");
         let spec = LegSpec { role, place, mode: Mode::Spy, address: address.clone(), media };
         let id = self.shard.add_leg(self.id, spec, sockets).await?;
         if role == Role::Agent {
@@ -329,20 +329,14 @@ impl Call {
         Some((leg.local, leg.media.codec))
     }
 
-    async fn set_media(
-        &self,
-        side: Side,
-        media: LegMedia,
-        keys: Option<Keys>,
-        origin: Origin,
-    ) -> Result<(), Fault> {
+    async fn set_media(&self, side: Side, media: LegMedia, keys: Option<Keys>, origin: Origin) -> Result<(), Fault> {
         let (id, stranger) = {
             let mut parties = self.parties();
             let Some(leg) = parties.leg(side) else { return Err(Fault::new(488, "there is no media to change")) };
             let stranger = leg.origin.as_ref().is_some_and(|before| *before != origin);
             leg.origin = Some(origin);
             leg.media = media;
-            leg.local.srtp = keys.is_some();
+            leg.local.agree(keys, clock::secret);
             (leg.id, stranger)
         };
         let refused = |r: Refusal| Fault::new(500, r.to_string());
@@ -391,12 +385,7 @@ pub async fn release(board: &Switchboard, line: &Line, refusal: Option<StatusCod
 }
 
 /// Sockets for a leg, and what SDP says of them.
-pub fn open_media(
-    office: &Office,
-    peer: IpAddr,
-    board: &Switchboard,
-    srtp: Srtp,
-) -> Result<(LegSockets, Local), End> {
+pub fn open_media(office: &Office, peer: IpAddr, board: &Switchboard, srtp: Srtp) -> Result<(LegSockets, Local), End> {
     let sockets = rtp::open(office.local.ip(), &board.config.media.ports).map_err(|error| {
         tracing::error!(%error, "no sockets for a leg");
         End::new("no media ports are free", 503)
@@ -404,6 +393,5 @@ pub fn open_media(
     let rtp = SocketAddr::new(office.address_for(peer), sockets.local.port());
     // RFC 8866 §5.2: a number that no other session has; it must fit where peers expect 63 bits.
     let session = clock::random() >> 1;
-    let keyring = Keyring::new(clock::secret);
-    Ok((sockets, Local { rtp, session, version: 1, keyring, srtp: srtp == Srtp::Required }))
+    Ok((sockets, Local::new(rtp, session, srtp, clock::secret)))
 }

@@ -87,7 +87,7 @@ async fn bye(line: &Arc<Line>, transaction: &mut Transaction) {
 
 /// Asks the controller for an answer to the offer in a request, or for an offer of ours where it has none.
 async fn decide(line: &Line, transaction: &Transaction) -> Result<Vec<u8>, Fault> {
-    let offer = admission::offer(&transaction.original, line.terms)?;
+    let offer = admission::offer(&transaction.original, line.terms)?.map(Box::new);
     let (reply, decided) = oneshot::channel();
     let ask = async {
         line.mailbox.send(Message::Offer { side: line.side, offer, reply }).await.ok()?;

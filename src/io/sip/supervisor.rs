@@ -8,6 +8,7 @@ use crate::call::sdp::{self, Description, Keys, Local, Origin};
 use crate::call::{Ack, Command, LegMedia, LegSpec, Refusal};
 use crate::event::{Place, Role};
 use crate::id::{CallId, LegId};
+use crate::io::clock;
 use crate::io::rtp::LegSockets;
 use crate::io::shard::Shard;
 use crate::io::sip::admission::{Admitted, Supervision};
@@ -115,7 +116,7 @@ impl Supervisor {
         far_end: &Description,
     ) -> Result<(&Seat, Agreed), End> {
         sockets.srtp = far_end.keys(&local);
-        local.srtp = sockets.srtp.is_some();
+        local.agree(sockets.srtp, clock::secret);
         let media = far_end.settle(None).ok_or_else(|| End::new("no common codec", 488))?;
         let spec = LegSpec {
             role: Role::Supervisor,
@@ -217,7 +218,8 @@ impl Seat {
             self.command(Command::FarEndChanged { leg }).await.map_err(failed)?;
         }
         self.shard.set_media(self.call, leg, media, keys).await.map_err(failed)?;
-        (agreed.media, agreed.origin, agreed.local.srtp) = (media, origin, keys.is_some());
+        agreed.local.agree(keys, clock::secret);
+        (agreed.media, agreed.origin) = (media, origin);
         Ok(())
     }
 }

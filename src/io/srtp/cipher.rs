@@ -216,7 +216,10 @@ mod tests {
         for (label, expected) in [
             (0, "C61E7A93744F39EE10734AFE3FF7A087"),
             (2, "30CBBC08863D8C85D49DB34A9AE1"),
-            (1, "CEBE321F6FF7716B6FD4AB49AF256A156D38BAA4 8F0A0ACF3C34E2359E6CDBCEE049646C43D9327AD175578EF72270986371C10C9A369AC2F94A8C5FBCDDDC256D6E919A48B610EF17C2041E474035766B68642C59BBFC2F34DB60DBDFB2DC68"),
+            (
+                1,
+                "CEBE321F6FF7716B6FD4AB49AF256A156D38BAA4 8F0A0ACF3C34E2359E6CDBCEE049646C43D9327AD175578EF72270986371C10C9A369AC2F94A8C5FBCDDDC256D6E919A48B610EF17C2041E474035766B68642C59BBFC2F34DB60DBDFB2DC68",
+            ),
         ] {
             let expected = hex(expected);
             let mut out = vec![0; expected.len()];
@@ -256,7 +259,8 @@ mod tests {
         assert_eq!(body, plain);
 
         let head = hex("81c8000d4d617273");
-        let sealed = hex("63e94885dcdab67ca727d7662f6b7e997ff5c0f76c06f32dc676a5f1730d6fda4ce09b4686303ded0bb9275bc84aa458
+        let sealed =
+            hex("63e94885dcdab67ca727d7662f6b7e997ff5c0f76c06f32dc676a5f1730d6fda4ce09b4686303ded0bb9275bc84aa458
              96cf4d2fc5abf87245d9eade");
         let place = Place { ssrc: 0x4d61_7273, index: 0x5d4, more: 0x8000_05d4u32.to_be_bytes() };
         let (body, tag) = sealed.split_at(sealed.len() - TAG);
