@@ -18,6 +18,7 @@ use sotto::io::udp::{self, DATAGRAM};
 use sotto::media::codec::Codec;
 use sotto::media::pcm::Rate;
 use sotto::media::rtp::Header;
+use sotto::media::xr::Wish;
 use sotto::time::{MediaTime, Samples};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -145,7 +146,10 @@ impl Running {
 fn stage(agent: Codec) -> (Stage, LegId, LegId) {
     let mut stage = Stage::new(1);
     let customer = stage.join(Role::Customer);
-    let agent = stage.join_as(Role::Agent, Place::InConversation, Mode::Spy, agent);
+    // Whose far end wants every report there is.
+    let mut media = support::media(agent, 4002);
+    media.shape.reports = Wish::ALL;
+    let agent = stage.join_with(Role::Agent, Place::InConversation, Mode::Spy, media);
     (stage, customer, agent)
 }
 

@@ -214,6 +214,12 @@ mutant("who leaves stays", KEYS, "Key::Leave => self.remove_leg(at, \"supervisor
 mutant("a listener answers a call", COMMANDS, "self.legs.iter().find(|l| l.party.role != Role::Supervisor);", "self.legs.iter().next();", STEER)
 mutant("who joins may whisper anywhere", COMMANDS, "        if supervises && spec.mode == Mode::Whisper {", "        if false {")
 
+# ---- reports
+XR = "src/media/xr.rs"
+mutant("who did not ask gets extended reports", LEG, "if self.media.shape.reports.any() {", "if true {", test("extended_reports_go_to_who_asked"))
+mutant("what a far end tells of others is of us", XR, "Metrics::read(body).filter(|m| m.of == ours)", "Metrics::read(body)", lib("media::xr"))
+mutant("a goodbye comes before the last report", LEG, "        if leaving {\n            rtcp::write_goodbye(sent.ssrc, out);\n        }\n    }\n", "    }\n", test("extended_reports_go_to_who_asked"))
+
 
 # ---- SRTP
 PROTECTED = lib("io::srtp")
@@ -261,6 +267,8 @@ def manifest():
     for line in (ROOT / "Cargo.toml").read_text().splitlines():
         section = line if line.startswith("[") else section
         crate = re.match(r"([\w-]+) *=", line)
+        if section == "[[bench]]":
+            continue
         crates = section in ("[dependencies]", "[dev-dependencies]")
         if not (crates and crate and crate.group(1) not in CRATES):
             kept.append(line)

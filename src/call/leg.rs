@@ -1,6 +1,7 @@
 //! One leg of a call: what it is, where its packets come from and go to, and how it is fed.
 
 use crate::call::beside::Beside;
+use crate::call::far_end::FarEnd;
 use crate::call::keys::{Key, Keypad, Way};
 use crate::call::line::Line;
 use crate::call::mode::Party;
@@ -8,7 +9,7 @@ use crate::call::voice::{Voice, Wanted};
 use crate::call::{LegMedia, LegSpec, LegView};
 use crate::event::{Address, Mode, Place, Role};
 use crate::id::LegId;
-use crate::media::jitter::Ear;
+use crate::media::jitter::{Ear, MOST};
 use crate::media::latch::{Latch, Verdict};
 use crate::media::pcm::Rate;
 use crate::media::reception::{Arrival, Reception};
@@ -17,7 +18,7 @@ use crate::media::rtp::Packet;
 use crate::media::seed::Seed;
 use crate::media::sender::{Origin, Sender};
 use crate::media::volume::{Fader, Volume};
-use crate::media::{MAX_PAYLOAD, dtmf};
+use crate::media::{MAX_PAYLOAD, dtmf, xr};
 use crate::time::{MediaTime, Samples};
 use std::net::SocketAddr;
 
@@ -81,6 +82,9 @@ pub(crate) struct Leg {
     name: rtcp::Name,
     far_clock: Option<rtcp::Heard>,
     round_trip: Option<Samples>,
+    /// The last reference time that came, to be echoed (RFC 3611 §4.5).
+    reference: Option<xr::Reference>,
+    far_end: FarEnd,
     /// Packets sent at the last report and at the one before.
     reported: [u64; 2],
     dropped: u64,
@@ -88,6 +92,8 @@ pub(crate) struct Leg {
 
 impl Leg {
     pub fn new(id: LegId, spec: LegSpec, now: MediaTime, seed: &mut Seed) -> Self {
+        let mut reception = Reception::new(spec.media.codec.clock());
+        reception.count(counts(&spec.media));
         Leg {
             party: Party { leg: id, role: spec.role, place: spec.place },
             media: spec.media,
@@ -108,11 +114,13 @@ impl Leg {
             mode: spec.mode,
             muted_until: MediaTime::ZERO,
             latch: Latch::new(now, spec.media.remote),
-            reception: Reception::new(spec.media.codec.clock()),
+            reception,
             last_voice: None,
             name: rtcp::Name::new(seed),
             far_clock: None,
             round_trip: None,
+            reference: None,
+            far_end: FarEnd::default(),
             reported: [0; 2],
             dropped: 0,
         }
@@ -242,6 +250,7 @@ impl Leg {
         if (media.codec, media.shape) != (self.media.codec, self.media.shape) {
             self.line = Line::new(&media);
         }
+        self.reception.count(counts(&media));
         self.media = media;
     }
 
@@ -255,7 +264,14 @@ impl Leg {
         if let Some(told) = rtcp::read(now, self.sender.ssrc(), bytes) {
             self.far_clock = told.clock.or(self.far_clock);
             self.round_trip = told.of_us.and_then(|of_us| of_us.round_trip).or(self.round_trip);
+            if let Some(of_us) = told.of_us {
+                self.far_end.report(of_us, self.media.codec.clock());
+            }
         }
+        let told = xr::read(now, self.sender.ssrc(), bytes);
+        self.reference = told.reference.or(self.reference);
+        self.round_trip = told.round_trip.or(self.round_trip);
+        self.far_end.extend(told.summary, told.metrics, self.media.codec.clock());
     }
 
     pub fn write_report(&mut self, now: MediaTime, leaving: bool, out: &mut Vec<u8>) {
@@ -268,7 +284,39 @@ impl Leg {
         };
         self.reported = [self.reported[1], self.sender.packets()];
         let block = self.reception.report().map(|block| (block, self.far_clock));
-        rtcp::write(now, sent, self.name, block, leaving, out);
+        rtcp::write(now, sent, self.name, block, out);
+        if self.media.shape.reports.any() {
+            xr::write(now, sent.ssrc, &self.extended(), out);
+        }
+        if leaving {
+            rtcp::write_goodbye(sent.ssrc, out);
+        }
+    }
+
+    /// What the far end wants to know beside.
+    fn extended(&mut self) -> xr::Report {
+        let wanted = self.media.shape.reports;
+        xr::Report {
+            reference: wanted.round_trip.then_some(self.reference),
+            summary: wanted.summary.then(|| self.reception.summary()).flatten(),
+            metrics: wanted.metrics.then(|| self.metrics()).flatten(),
+        }
+    }
+
+    /// What it is like to listen to the far end. Who is only relayed has no buffer here.
+    fn metrics(&self) -> Option<xr::Metrics> {
+        let milliseconds = |time: Samples| time.as_millis().try_into().unwrap_or(u16::MAX);
+        let length = self.last_voice.map_or(Samples::FRAME, |(_, length)| length);
+        let (of, bursts) = self.reception.bursts(length.as_millis().unsigned_abs())?;
+        let buffer = if self.mixed { self.voice.jitter.delay(Ear::Mix) } else { Samples(0) };
+        Some(xr::Metrics {
+            of,
+            bursts,
+            round_trip_ms: self.round_trip.map_or(0, milliseconds),
+            buffer_ms: milliseconds(buffer),
+            most_buffer_ms: milliseconds(MOST),
+            ..xr::Metrics::default()
+        })
     }
 
     /// What is needed to relay without a call.
@@ -296,6 +344,7 @@ impl Leg {
             dropped: self.dropped,
             jitter_ms: self.reception.jitter_ms(),
             round_trip_ms: self.round_trip.map(|time| time.0 as f32 / 48.0),
+            far_end: self.far_end.told(),
         }
     }
 
@@ -312,6 +361,11 @@ impl Leg {
             Kind::Other
         }
     }
+}
+
+/// Whether the far end asked for what is counted only on demand.
+fn counts(media: &LegMedia) -> bool {
+    media.shape.reports.summary || media.shape.reports.metrics
 }
 
 /// Whether a datagram to this address would go anywhere but to ourselves.

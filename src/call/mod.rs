@@ -9,6 +9,7 @@ mod clip;
 mod commands;
 mod engine;
 pub mod fallback;
+mod far_end;
 mod given;
 pub mod keys;
 mod leg;
@@ -26,6 +27,7 @@ mod voice;
 
 pub use crate::media::volume::Volume;
 pub use engine::Call;
+pub use far_end::{FarEnd, FarSummary};
 pub use keys::Key;
 pub use shape::Shape;
 pub use sound::Sound;
@@ -286,6 +288,8 @@ pub struct LegView {
     pub jitter_ms: f32,
     /// Round trip in milliseconds (RFC 3550 §6.4.1), once the far end has answered a report.
     pub round_trip_ms: Option<f32>,
+    /// How the far end receives what it is sent, once it has reported.
+    pub far_end: Option<FarEnd>,
 }
 
 /// Which of a leg's two sockets.

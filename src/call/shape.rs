@@ -1,6 +1,7 @@
 //! How a peer wants the packets it is sent, beyond their codec.
 
 use crate::media::codec::OpusWish;
+use crate::media::xr::Wish;
 
 /// What a peer's description says of the packets it is to be sent, and how it counts its own events and silence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -15,6 +16,9 @@ pub struct Shape {
     pub noise: u8,
     /// What it wants of Opus.
     pub opus: OpusWish,
+    /// Which extended reports it wants beside the usual ones.
+    #[serde(default)]
+    pub reports: Wish,
 }
 
 impl Shape {
@@ -27,6 +31,13 @@ impl Shape {
 impl Default for Shape {
     /// 20 ms (RFC 3551 §4.2), and the static payload type of comfort noise (§6).
     fn default() -> Self {
-        Shape { ptime: 20, maxptime: Shape::LONGEST, dtmf_clock: 8_000, noise: 13, opus: OpusWish::default() }
+        Shape {
+            ptime: 20,
+            maxptime: Shape::LONGEST,
+            dtmf_clock: 8_000,
+            noise: 13,
+            opus: OpusWish::default(),
+            reports: Wish::default(),
+        }
     }
 }

@@ -1,8 +1,10 @@
 //! The command line.
 
+mod bench;
 pub mod demo;
 mod health;
 mod log;
+mod scratch;
 mod serve;
 
 use clap::{Parser, Subcommand};
@@ -18,6 +20,7 @@ Examples:
   SOTTO__SPEECH__MODEL=fixtures/speech/ggml-fixture-q8_0.bin sotto serve
                                           any key of the configuration can be set in the environment
   RUST_LOG=debug sotto serve --config /etc/sotto.toml
+  sotto bench media --calls 50,100        what media costs on this machine, beside the least it could
   sotto health                            exit status 0 if the server of config/sotto.toml is well";
 
 /// Listens to live calls and coaches the agent, unheard by the customer.
@@ -45,6 +48,11 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Figures of this machine, as JSON.
+    Bench {
+        #[command(subcommand)]
+        what: bench::What,
+    },
     /// Ask a running server whether it is well: exit status 0 if it is.
     Health {
         /// The server's configuration file.
@@ -70,6 +78,10 @@ pub fn main() -> ExitCode {
         Verb::Demo { out, json } => {
             log::start("error");
             run(async { demo::run(&out, json).await })
+        }
+        Verb::Bench { what } => {
+            log::start("error");
+            run(bench::run(what))
         }
         Verb::Health { config } => run(async { health::health(&config).await.map(|()| true) }),
         Verb::SpeechWorker { model } => crate::io::stt::worker::run(&model),

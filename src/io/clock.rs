@@ -2,7 +2,7 @@
 
 use rand::TryRng;
 use rand::rngs::SysRng;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The monotonic clock.
 #[allow(clippy::disallowed_methods)]
@@ -11,9 +11,14 @@ pub fn now() -> Instant {
 }
 
 /// Wall clock, milliseconds since 1970 UTC.
-#[allow(clippy::disallowed_methods)]
 pub fn wall_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
+    wall().as_millis() as i64
+}
+
+/// Wall clock since 1970 UTC: the one by which the kernel stamps datagrams.
+#[allow(clippy::disallowed_methods)]
+pub fn wall() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// Sixty-four random bits from the operating system's generator.

@@ -24,6 +24,7 @@ pub mod rtp;
 pub mod seed;
 pub mod sender;
 pub mod shift;
+pub mod tally;
 pub mod tone;
 pub mod translate;
 pub mod volume;

@@ -2,6 +2,8 @@
 //! Duplicates and impossible jumps are sorted out here, before anyone decides what to do with a packet.
 
 use crate::media::rtp::Header;
+use crate::media::tally::Tally;
+use crate::media::xr::{Bursts, Summary};
 use crate::time::MediaTime;
 
 /// Media time's samples a second.
@@ -50,6 +52,8 @@ pub struct Reception {
     generation: u32,
     received: u64,
     lost_before: i64,
+    /// Of the present stream, where somebody asked for it.
+    tally: Option<Box<Tally>>,
 }
 
 #[derive(Clone, Debug)]
@@ -78,7 +82,15 @@ impl Default for Reception {
 impl Reception {
     /// Of streams whose timestamps count at `clock_hz`.
     pub fn new(clock_hz: u32) -> Self {
-        Reception { clock_hz: clock_hz.max(1), stream: None, generation: 0, received: 0, lost_before: 0 }
+        Reception { clock_hz: clock_hz.max(1), stream: None, generation: 0, received: 0, lost_before: 0, tally: None }
+    }
+
+    /// Whether to count what extended reports tell. Allocates.
+    pub fn count(&mut self, wanted: bool) {
+        match wanted {
+            true => drop(self.tally.get_or_insert_default()),
+            false => self.tally = None,
+        }
     }
 
     /// Another codec from now on.
@@ -94,7 +106,7 @@ impl Reception {
         let arrival = match &mut self.stream {
             None => self.open(header, Arrival::First),
             Some(stream) if stream.ssrc != header.ssrc => self.open(header, Arrival::Stranger),
-            Some(stream) => match stream.order(header.sequence) {
+            Some(stream) => match stream.order(header.sequence, self.tally.as_deref_mut()) {
                 Order::Fine => Arrival::Next,
                 Order::Duplicate | Order::Jump => return Arrival::Dropped,
                 Order::Restart => self.open(header, Arrival::Restarted),
@@ -103,7 +115,7 @@ impl Reception {
         self.received += 1;
         if let Some(stream) = &mut self.stream {
             stream.received += 1;
-            stream.measure(now, self.clock_hz, header.timestamp);
+            stream.measure(now, self.clock_hz, header.timestamp, self.tally.as_deref_mut());
         }
         arrival
     }
@@ -137,8 +149,22 @@ impl Reception {
         })
     }
 
+    /// The present stream since the last summary; begins a new interval. `None` where nothing is counted.
+    pub fn summary(&mut self) -> Option<Summary> {
+        let (stream, tally) = (self.stream.as_ref()?, self.tally.as_mut()?);
+        Some(tally.summary(stream.ssrc, stream.base, stream.highest, stream.received))
+    }
+
+    /// Whose the present stream is, and how it was lost, if a packet lasts so many milliseconds.
+    pub fn bursts(&self, packet_ms: u64) -> Option<(u32, Bursts)> {
+        Some((self.stream.as_ref()?.ssrc, self.tally.as_ref()?.bursts(packet_ms)))
+    }
+
     fn open(&mut self, header: &Header, arrival: Arrival) -> Arrival {
         self.lost_before = self.lost();
+        if let Some(tally) = &mut self.tally {
+            **tally = Tally::default();
+        }
         // The first number of a restart confirmed a jump, so the stream began one earlier; that packet was dropped.
         self.stream = Some(Stream {
             ssrc: header.ssrc,
@@ -165,9 +191,12 @@ enum Order {
 }
 
 impl Stream {
-    fn order(&mut self, sequence: u16) -> Order {
+    fn order(&mut self, sequence: u16, tally: Option<&mut Tally>) -> Order {
         let ahead = sequence.wrapping_sub(self.highest as u16);
         if (1..MAX_DROPOUT).contains(&ahead) {
+            if let Some(tally) = tally {
+                tally.ahead(self.highest.wrapping_sub(self.base).saturating_add(1), self.seen, u32::from(ahead));
+            }
             self.highest = self.highest.wrapping_add(u32::from(ahead));
             self.seen = self.seen.checked_shl(u32::from(ahead)).unwrap_or(0) | 1;
             self.expected_after_jump = None;
@@ -178,6 +207,11 @@ impl Stream {
             let bit = 1u128 << behind;
             let duplicate = self.seen & bit != 0;
             self.seen |= bit;
+            match (duplicate, tally) {
+                (true, Some(tally)) => tally.duplicate(),
+                (false, Some(tally)) => tally.behind(behind),
+                (_, None) => {}
+            }
             return if duplicate { Order::Duplicate } else { Order::Fine };
         }
         if self.expected_after_jump == Some(sequence) {
@@ -188,13 +222,16 @@ impl Stream {
     }
 
     /// RFC 3550 A.8, with both clocks in timestamp units.
-    fn measure(&mut self, now: MediaTime, clock_hz: u32, timestamp: u32) {
+    fn measure(&mut self, now: MediaTime, clock_hz: u32, timestamp: u32, tally: Option<&mut Tally>) {
         let here = i128::from(now.0) * i128::from(clock_hz) / i128::from(CLOCK);
         let transit = (here as i64).wrapping_sub(i64::from(timestamp));
         if let Some(before) = self.transit.replace(transit) {
             // Differences are taken modulo 2³², as the timestamps are.
-            let step = u64::from((transit.wrapping_sub(before) as i32).unsigned_abs());
-            self.jitter = self.jitter + step - ((self.jitter + 8) >> 4);
+            let step = (transit.wrapping_sub(before) as i32).unsigned_abs();
+            self.jitter = self.jitter + u64::from(step) - ((self.jitter + 8) >> 4);
+            if let Some(tally) = tally {
+                tally.jitter(step);
+            }
         }
     }
 
@@ -247,6 +284,25 @@ mod tests {
             assert_eq!(arrivals, expected, "{sequences:?}");
             assert_eq!(reception.lost(), lost, "{sequences:?}");
         }
+    }
+
+    /// What extended reports tell is counted only where somebody wants it, and of each stream anew.
+    #[test]
+    fn bursts_and_summaries_are_of_the_present_stream() {
+        let (reception, _) = feed(&[1, 2]);
+        assert_eq!((reception.clone().summary(), reception.bursts(20)), (None, None));
+        let mut reception = reception;
+        reception.count(true);
+        let numbers: Vec<u16> = (0..100).filter(|n| ![50, 52].contains(n)).chain([99]).collect();
+        for number in &numbers {
+            reception.take(MediaTime::ZERO, &header(*number, 0, 2));
+        }
+        let summary = reception.summary().unwrap();
+        assert_eq!((summary.of, summary.begin, summary.end, summary.lost, summary.duplicates), (2, 0, 100, 2, 1));
+        let (of, bursts) = reception.bursts(20).unwrap();
+        assert_eq!((of, bursts.burst_ms), (2, 60));
+        reception.take(MediaTime::ZERO, &header(7, 0, 3));
+        assert_eq!(reception.bursts(20), Some((3, Bursts::default())));
     }
 
     #[test]

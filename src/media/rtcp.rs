@@ -69,15 +69,8 @@ impl Name {
     }
 }
 
-/// Writes a compound report to the end of `out`: SR or RR, SDES, and BYE when the leg leaves.
-pub fn write(
-    now: MediaTime,
-    sent: Sent,
-    name: Name,
-    block: Option<(Block, Option<Heard>)>,
-    leaving: bool,
-    out: &mut Vec<u8>,
-) {
+/// Writes a compound report to the end of `out`: SR or RR, and SDES.
+pub fn write(now: MediaTime, sent: Sent, name: Name, block: Option<(Block, Option<Heard>)>, out: &mut Vec<u8>) {
     let blocks = u16::from(block.is_some());
     if sent.active {
         head(out, blocks as u8, SENDER_REPORT, 6 + 6 * blocks);
@@ -94,10 +87,12 @@ pub fn write(
         write_block(now, block, heard, out);
     }
     describe(sent.ssrc, name, out);
-    if leaving {
-        head(out, 1, GOODBYE, 1);
-        out.extend_from_slice(&sent.ssrc.to_be_bytes());
-    }
+}
+
+/// Writes a BYE to the end of a compound: the stream is over, and nothing comes after it (§6.1).
+pub fn write_goodbye(ssrc: u32, out: &mut Vec<u8>) {
+    head(out, 1, GOODBYE, 1);
+    out.extend_from_slice(&ssrc.to_be_bytes());
 }
 
 /// What a datagram tells.
@@ -125,9 +120,18 @@ pub fn read(now: MediaTime, ours: u32, bytes: &[u8]) -> Option<Told> {
     if bytes.len() > MAX_REPORT || packets_in(bytes)? > MAX_PACKETS {
         return None;
     }
-    let packets = rtc_rtcp::packet::unmarshal(&mut &bytes[..]).ok()?;
-    let mut told = Told::default();
-    for packet in &packets {
+    let (mut told, mut rest) = (Told::default(), bytes);
+    while let Some((kind, packet, later)) = first(rest) {
+        if kind == SENDER_REPORT || kind == RECEIVER_REPORT {
+            read_report(now, ours, packet, &mut told)?;
+        }
+        rest = later;
+    }
+    Some(told)
+}
+
+fn read_report(now: MediaTime, ours: u32, packet: &[u8], told: &mut Told) -> Option<()> {
+    for packet in rtc_rtcp::packet::unmarshal(&mut &packet[..]).ok()? {
         let any = packet.as_any();
         let blocks = if let Some(report) = any.downcast_ref::<SenderReport>() {
             told.clock = Some(Heard { ssrc: report.ssrc, middle: (report.ntp_time >> 16) as u32, at: now });
@@ -142,7 +146,7 @@ pub fn read(now: MediaTime, ours: u32, bytes: &[u8]) -> Option<Told> {
             told.of_us = Some(OfUs { fraction: block.fraction_lost, jitter: block.jitter, round_trip });
         }
     }
-    Some(told)
+    Some(())
 }
 
 /// §6.4.1: now, less our report's time, less how long it was kept, all in 1/65536 s modulo 2³². What cannot be is none.
@@ -155,14 +159,19 @@ pub(crate) fn round_trip(now: MediaTime, last_report: u32, kept: u32) -> Option<
 /// How many packets a datagram says it holds; `None` if their lengths do not fit it (§A.2).
 fn packets_in(mut bytes: &[u8]) -> Option<usize> {
     let mut count = 0;
-    while let [flags, _, l0, l1, ..] = bytes {
-        if flags >> 6 != 2 {
-            return None;
-        }
-        bytes = bytes.get(4 * (usize::from(u16::from_be_bytes([*l0, *l1])) + 1)..)?;
+    while let Some((_, _, rest)) = first(bytes) {
+        bytes = rest;
         count += 1;
     }
     (bytes.is_empty() && count > 0).then_some(count)
+}
+
+/// The first packet of a datagram: its type, all of it, and what follows. `None` at the end, and where its length does
+/// not fit.
+pub(crate) fn first(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let [flags, kind, l0, l1, ..] = bytes else { return None };
+    let (packet, rest) = bytes.split_at_checked(4 * (usize::from(u16::from_be_bytes([*l0, *l1])) + 1))?;
+    (flags >> 6 == 2).then_some((*kind, packet, rest))
 }
 
 fn head(out: &mut Vec<u8>, count: u8, kind: u8, words: u16) {
@@ -214,7 +223,10 @@ mod tests {
     fn written(active: bool, block: Option<(Block, Option<Heard>)>, leaving: bool) -> Vec<u8> {
         let mut out = Vec::new();
         let name = Name::new(&mut Seed::new(1));
-        write(MediaTime::from_millis(2500), Sent { active, ..SENT }, name, block, leaving, &mut out);
+        write(MediaTime::from_millis(2500), Sent { active, ..SENT }, name, block, &mut out);
+        if leaving {
+            write_goodbye(SENT.ssrc, &mut out);
+        }
         out
     }
 
@@ -260,13 +272,13 @@ mod tests {
     #[test]
     fn the_round_trip_is_what_the_network_took() {
         let (mut out, name) = (Vec::new(), Name::new(&mut Seed::new(1)));
-        write(MediaTime::from_millis(10_000), SENT, name, None, false, &mut out);
+        write(MediaTime::from_millis(10_000), SENT, name, None, &mut out);
         let far = |ms: i64| MediaTime::from_millis(ms + 777_777);
         let heard = read(far(10_060), 0, &out).unwrap().clock;
         for active in [true, false] {
             let mut back = Vec::new();
             let block = Block { ssrc: SENT.ssrc, ..BLOCK };
-            write(far(12_060), Sent { ssrc: 9, active, ..SENT }, name, Some((block, heard)), false, &mut back);
+            write(far(12_060), Sent { ssrc: 9, active, ..SENT }, name, Some((block, heard)), &mut back);
             let now = MediaTime::from_millis(12_150);
             let of_us = read(now, SENT.ssrc, &back).unwrap().of_us.unwrap();
             assert_eq!((of_us.fraction, of_us.jitter), (64, 12));

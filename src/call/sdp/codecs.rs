@@ -1,5 +1,6 @@
 //! What the formats of a media line mean: `a=rtpmap`, `a=fmtp`, `a=ptime`, or the static types (RFC 3551 §6).
 
+use super::reports;
 use crate::call::Shape;
 use crate::media::codec::{Codec, OpusWish};
 use sdp_types::{Attribute, Media};
@@ -71,6 +72,7 @@ pub(super) fn shape(media: &Media, opus: Option<u8>) -> Shape {
         maxptime: milliseconds("maxptime").unwrap_or(usual.maxptime),
         noise: noise.unwrap_or(usual.noise),
         opus: opus.map_or(usual.opus, |pt| opus_wish(about(media, "fmtp", pt).unwrap_or_default())),
+        reports: reports::wished(media),
         ..usual
     }
 }

@@ -7,6 +7,7 @@
 mod codecs;
 mod crypto;
 mod read;
+mod reports;
 mod write;
 
 pub use crypto::{Keyring, Keys, MasterKey, Srtp, Suite};
@@ -317,10 +318,35 @@ mod tests {
     }
 
     #[test]
+    fn extended_reports_are_agreed_where_both_know_them() {
+        use crate::media::xr::Wish;
+        for (asked, wish, answered) in [
+            ("", Wish::default(), None),
+            ("a=rtcp-xr\r\n", Wish::default(), None),
+            ("a=rtcp-xr:pkt-loss-rle=16 unknown\r\n", Wish::default(), None),
+            ("a=rtcp-xr:voip-metrics\r\n", Wish { metrics: true, ..Wish::default() }, Some("voip-metrics")),
+            (
+                "a=rtcp-xr:pkt-rcpt-times rcvr-rtt=sender:60 stat-summary=TTL VOIP-METRICS\r\n",
+                Wish::ALL,
+                Some("rcvr-rtt=all stat-summary=loss,dup,jitt voip-metrics"),
+            ),
+        ] {
+            let offer = read(&format!("m=audio 4000 RTP/AVP 0\r\n{asked}m=video 0 RTP/AVP 31\r\n")).unwrap();
+            let media = offer.settle(None).unwrap();
+            assert_eq!(media.shape.reports, wish, "{asked}");
+            let answer = text(offer.answer(&LOCAL, &media));
+            let audio = answer.split("m=video").next().unwrap();
+            assert_eq!(audio.lines().find_map(|l| l.strip_prefix("a=rtcp-xr:")), answered, "{answer}");
+        }
+        let ours = Description::read(&offer(&LOCAL, &Codec::ALL)).unwrap();
+        assert_eq!(ours.settle(None).unwrap().shape.reports, Wish::ALL);
+    }
+
+    #[test]
     fn no_mangled_description_panics() {
         let seed = sdp(
             "m=audio 4000 RTP/AVP 0 8 101\r\na=rtpmap:101 telephone-event/8000\r\na=rtcp:53 IN IP4 192.0.2.1\r\n\
-             a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj\r\na=rtcp-mux\r\na=sendonly\r\n",
+             a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj\r\na=rtcp-mux\r\na=rtcp-xr:voip-metrics\r\na=sendonly\r\n",
         );
         let mut state = 0x9E37_79B9_7F4A_7C15u64;
         let mut next = |below: usize| {

@@ -2,9 +2,10 @@
 
 use super::codecs::name;
 use super::crypto::Crypto;
-use super::{Description, Direction, Local};
+use super::{Description, Direction, Local, reports};
 use crate::call::LegMedia;
 use crate::media::codec::Codec;
+use crate::media::xr::Wish;
 use std::fmt::Write;
 use std::net::IpAddr;
 
@@ -26,6 +27,7 @@ impl Description {
                     direction: self.direction.mirrored(),
                 };
                 audio.write(local, &mut text);
+                text.push_str(&reports::line(media.shape.reports));
             } else {
                 let _ = write!(text, "m={} 0 {} {}\r\n", line.kind, line.proto, line.formats);
             }
@@ -48,6 +50,7 @@ pub fn offer(local: &Local, codecs: &[Codec]) -> Vec<u8> {
     let direction = Direction::SendRecv;
     let audio = Audio { proto, codecs: &numbered, dtmf: &dtmf, crypto: &crypto, mux: true, direction };
     audio.write(local, &mut text);
+    text.push_str(&reports::line(Wish::ALL));
     text.into_bytes()
 }
 

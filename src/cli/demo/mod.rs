@@ -14,6 +14,7 @@ mod script;
 mod summary;
 
 use crate::app::App;
+use crate::cli::scratch::{Scratch, ScratchError};
 use crate::config::{Config, Format};
 use crate::event::Recorded;
 use crate::io::clock;
@@ -39,8 +40,8 @@ pub enum DemoError {
     #[error("{0} is neither here nor in {1}: run the demo in a clone of the project")]
     Missing(&'static str, &'static str),
     /// A scratch folder could not be made.
-    #[error("no room for the demo's data in {0}: {1}")]
-    Scratch(PathBuf, std::io::Error),
+    #[error(transparent)]
+    Scratch(#[from] ScratchError),
     /// The script.
     #[error(transparent)]
     Script(#[from] script::ScriptError),
@@ -85,7 +86,7 @@ async fn demonstrate(out: &Path, json: bool) -> Result<bool, DemoError> {
     let screen = if json { Screen::dark() } else { Screen::new() };
     let folder = Folder::make(out)?;
     let script = Script::load(&find("fixtures/demo/conversation.toml")?, &find("fixtures/speech/samples")?)?;
-    let scratch = Scratch::make()?;
+    let scratch = Scratch::make("demo")?;
     let mut agent = Party::bind(PartyOptions::new("agent", clock::random())).await.map_err(of_agent)?;
     let mut customer = Party::bind(PartyOptions::new("customer", clock::random())).await.map_err(of_customer)?;
     let config = configure(&scratch, &agent)?;
@@ -176,7 +177,7 @@ fn leave(
 /// The server's configuration: free ports on loopback, data in `scratch`, and one route that calls the agent.
 fn configure(scratch: &Scratch, agent: &Party) -> Result<Config, DemoError> {
     let model = find("fixtures/speech/ggml-fixture-q8_0.bin")?;
-    let dir = scratch.0.display();
+    let dir = scratch.path().display();
     let dialplan = format!(
         "[[route]]\ncalled = '^sales$'\nsteps = [ {{answer = {{}}}}, {{connect = {{to = \"sip:agent@{}\"}}}}, {{mode = \"spy\"}} ]\n",
         agent.sip_addr()
@@ -204,34 +205,4 @@ fn find(path: &'static str) -> Result<PathBuf, DemoError> {
     const BUILT: &str = env!("CARGO_MANIFEST_DIR");
     let places = [std::env::current_dir().unwrap_or_default().join(path), Path::new(BUILT).join(path)];
     places.into_iter().find(|p| p.exists()).ok_or(DemoError::Missing(path, BUILT))
-}
-
-/// A folder that goes when the demo does.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn make() -> Result<Scratch, DemoError> {
-        let path = std::env::temp_dir().join(format!("sotto-demo-{:016x}", clock::random()));
-        std::fs::create_dir(&path).map_err(|e| DemoError::Scratch(path.clone(), e))?;
-        Ok(Scratch(path))
-    }
-
-    fn link(&self, name: &str, to: &Path) -> Result<(), DemoError> {
-        let path = self.0.join(name);
-        std::os::unix::fs::symlink(to, &path).map_err(|e| DemoError::Scratch(path, e))
-    }
-
-    fn file(&self, name: &str, text: &str) -> Result<PathBuf, DemoError> {
-        let path = self.0.join(name);
-        std::fs::write(&path, text).map_err(|e| DemoError::Scratch(path.clone(), e))?;
-        Ok(path)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            tracing::warn!(%error, path = %self.0.display(), "the demo's scratch folder stays behind");
-        }
-    }
 }

@@ -42,7 +42,9 @@ impl Drop for Folder {
 pub struct House {
     pub server: Option<SipServer>,
     pub registry: Registry,
+    /// The first of its media threads, and all of them.
     pub shard: Shard,
+    pub shards: Vec<Shard>,
     pub sip: SocketAddr,
     pub metrics: Arc<Metrics>,
     media: (u16, u16),
@@ -58,12 +60,13 @@ pub struct Plan<'a> {
     pub listen: &'a str,
     pub limits: Limits,
     pub timers: Timers,
+    pub shards: usize,
 }
 
 impl Default for Plan<'_> {
     fn default() -> Self {
         let listen = "\"udp://127.0.0.1:0\"";
-        Plan { routes: "", trunk: TRUNK, listen, limits: Limits::default(), timers: Timers::default() }
+        Plan { routes: "", trunk: TRUNK, listen, limits: Limits::default(), timers: Timers::default(), shards: 1 }
     }
 }
 
@@ -91,10 +94,11 @@ impl House {
         let told = Arc::new(Mutex::new(Vec::new()));
         tokio::spawn(note(journal.subscribe(), told.clone()));
         let sinks = Sinks { journal: journal.clone(), conversations: None, recorder, metrics: metrics.clone() };
-        let shard = Shard::start(0, 1, Way::Auto, sinks).unwrap();
+        let start = |number| Shard::start(number, plan.shards, Way::Auto, sinks.clone()).unwrap();
+        let shards: Vec<Shard> = (0..plan.shards).map(start).collect();
         let registry = Registry::default();
         let host = Host {
-            shards: vec![shard.clone()],
+            shards: shards.clone(),
             conversations: None,
             synthesiser: Synthesiser::new("en-us").unwrap(),
             journal,
@@ -102,7 +106,7 @@ impl House {
         };
         let server = SipServer::start_with(config, host, plan.limits, plan.timers).await.unwrap();
         let sip = server.local_addresses()[0];
-        House { server: Some(server), registry, shard, sip, metrics, media, told, folder }
+        House { server: Some(server), registry, shard: shards[0].clone(), shards, sip, metrics, media, told, folder }
     }
 
     pub fn server(&self) -> &SipServer {
@@ -180,7 +184,9 @@ impl House {
     /// Ends the server.
     pub async fn close(mut self) {
         self.server.take().unwrap().shutdown(Duration::from_secs(5)).await;
-        self.shard.stop().await;
+        for shard in &self.shards {
+            shard.stop().await;
+        }
     }
 }
 
