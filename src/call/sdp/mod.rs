@@ -334,11 +334,11 @@ mod tests {
             let offer = read(&format!("m=audio 4000 RTP/AVP 0\r\n{asked}m=video 0 RTP/AVP 31\r\n")).unwrap();
             let media = offer.settle(None).unwrap();
             assert_eq!(media.shape.reports, wish, "{asked}");
-            let answer = text(offer.answer(&LOCAL, &media));
+            let answer = text(offer.answer(&local(), &media));
             let audio = answer.split("m=video").next().unwrap();
             assert_eq!(audio.lines().find_map(|l| l.strip_prefix("a=rtcp-xr:")), answered, "{answer}");
         }
-        let ours = Description::read(&offer(&LOCAL, &Codec::ALL)).unwrap();
+        let ours = Description::read(&offer(&local(), &Codec::ALL), Terms::default()).unwrap();
         assert_eq!(ours.settle(None).unwrap().shape.reports, Wish::ALL);
     }
 
