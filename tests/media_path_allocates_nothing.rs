@@ -236,7 +236,10 @@ impl Surroundings for Nowhere {
     async fn speak(&self, _: CallId, _: sotto::event::Words, _: Mode) -> Result<sotto::id::ClipId, String> {
         Err("dumb".into())
     }
-    async fn prepare(&self, _: sotto::event::Words) {}
+    async fn prepare(&self, _: sotto::event::Words) -> Result<(), String> {
+        Ok(())
+    }
+    async fn cut(&self, _: CallId, _: sotto::id::ClipId, _: &'static str) {}
     fn record(&self, _: CallId, _: sotto::event::Event) {}
 }
 
@@ -252,6 +255,7 @@ fn frames_on_their_way_to_ears_and_recording() {
         playbook_dir: "".into(),
         ceiling: Mode::Whisper,
         sensitivity: sotto::config::Sensitivity::Standard,
+        ears: Default::default(),
     };
     let setting = Setting { playbooks: Arc::default(), coach, metrics: metrics.clone(), workers: Some(1) };
     let conversations = Conversations::start(setting, Arc::new(Nowhere), runtime.handle()).unwrap();

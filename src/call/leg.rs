@@ -4,11 +4,14 @@ use crate::call::keys::{Key, Keypad, Way};
 use crate::call::line::Line;
 use crate::call::mode::Party;
 use crate::call::voice::{Voice, Wanted};
+use crate::call::watch::Watch;
 use crate::call::{LegMedia, LegSpec, LegView};
 use crate::event::{Address, Mode, Place, Role};
 use crate::id::LegId;
+use crate::media::blend::Blend;
 use crate::media::jitter::Ear;
 use crate::media::latch::{Latch, Verdict};
+use crate::media::level::Level;
 use crate::media::pcm::Rate;
 use crate::media::reception::{Arrival, Reception};
 use crate::media::rtcp;
@@ -65,6 +68,12 @@ pub(crate) struct Leg {
     pub voice: Voice,
     /// What is said to it.
     pub line: Line,
+    /// How loud it speaks, if it is listened to.
+    pub level: Level,
+    /// How what it hears is put together.
+    pub blend: Blend,
+    /// The guard on what it says, once something was whispered to it.
+    pub watch: Option<Box<Watch>>,
     pub report_due: MediaTime,
     /// How loud it hears.
     pub volume: Volume,
@@ -84,7 +93,7 @@ pub(crate) struct Leg {
 }
 
 impl Leg {
-    pub fn new(id: LegId, spec: LegSpec, now: MediaTime, seed: &mut Seed) -> Self {
+    pub fn new(id: LegId, spec: LegSpec, duck: Volume, now: MediaTime, seed: &mut Seed) -> Self {
         Leg {
             party: Party { leg: id, role: spec.role, place: spec.place },
             media: spec.media,
@@ -97,6 +106,9 @@ impl Leg {
             sender: Sender::new(seed, spec.media.codec.clock()),
             voice: Voice::new(spec.media.codec),
             line: Line::new(&spec.media),
+            level: Level::default(),
+            blend: Blend::new(spec.media.codec.rate().hz(), duck),
+            watch: None,
             report_due: rtcp::due(now, seed, true),
             volume: Volume::default(),
             fader: Fader::default(),
@@ -124,6 +136,7 @@ impl Leg {
     pub fn read(&mut self, at: MediaTime) {
         if self.tapped {
             self.voice.pull(Ear::Tap, at);
+            self.level.heard(self.voice.at(Ear::Tap, self.rate()).0);
         }
         if self.mixed {
             self.voice.pull(Ear::Mix, at);
@@ -231,6 +244,7 @@ impl Leg {
             // Its buffers are of another rate.
             self.voice = Voice::new(media.codec);
             self.wanted = Wanted::default();
+            self.blend = self.blend.at(media.codec.rate().hz());
         }
         if (media.codec, media.shape) != (self.media.codec, self.media.shape) {
             self.line = Line::new(&media);

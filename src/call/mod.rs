@@ -6,6 +6,7 @@
 
 mod clip;
 mod commands;
+pub mod ears;
 mod engine;
 pub mod fallback;
 mod given;
@@ -19,9 +20,11 @@ mod pause;
 pub mod permission;
 mod record;
 mod shape;
+mod signal;
 mod sound;
 mod ticks;
 mod voice;
+mod watch;
 
 pub use crate::media::volume::Volume;
 pub use engine::Call;
@@ -56,6 +59,8 @@ pub struct CallOptions {
     pub listen: bool,
     /// Whether `Output::Record` is wanted, until `Command::Close`.
     pub record: bool,
+    /// What is done for people's ears.
+    pub ears: ears::Ears,
 }
 
 /// What SDP settled for a leg.

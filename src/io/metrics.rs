@@ -168,6 +168,8 @@ pub struct Clips {
     pub ended: Counter,
     /// Clips stopped before their end, or never begun.
     pub cut: Counter,
+    /// Whispers that came back over the agent's line.
+    pub leaked: Counter,
 }
 
 /// The API.
@@ -248,6 +250,7 @@ impl Metrics {
             What::ClipStarted { .. } => drop(self.clips.started.inc()),
             What::ClipEnded { .. } => drop(self.clips.ended.inc()),
             What::ClipCut { .. } => drop(self.clips.cut.inc()),
+            What::LeakDetected { .. } => drop(self.clips.leaked.inc()),
             What::MomentDetected { .. } => drop(self.coach.moments.inc()),
             What::PromptOffered { .. } => drop(self.coach.prompts_offered.inc()),
             What::PromptSuppressed { .. } => drop(self.coach.prompts_suppressed.inc()),
@@ -266,6 +269,9 @@ impl Metrics {
             | What::SpeechFinal { .. }
             | What::SpeechGap { .. }
             | What::PromptShown { .. }
+            | What::LeakCleared {}
+            | What::CancellingStarted {}
+            | What::CancellingEnded {}
             | What::RecordingStarted {}
             | What::RecordingPaused {}
             | What::RecordingResumed {}

@@ -23,6 +23,11 @@ impl Limiter {
         Limiter { gain: 1.0, release: 1.0 - (-1.0 / (RELEASE_S * hz.max(1) as f32)).exp() }
     }
 
+    /// Whether nothing is being limited.
+    pub fn at_rest(&self) -> bool {
+        self.gain == 1.0
+    }
+
     /// One sample of the sum.
     pub fn sample(&mut self, sum: i32) -> i16 {
         let loud = sum.unsigned_abs() as f32;

@@ -1,0 +1,364 @@
+//! The guard on an agent's line: what was whispered to them is compared with what comes from them, and what leaks is
+//! attenuated, or cancelled, before anybody hears it.
+//!
+//! ```text
+//!   whispers (clips, supervisors) ─► told ─────────────┐
+//!                                                      ▼
+//!   the agent's packet ─► decode ─► (cancel) ─► guard: look, attenuate ─► encode ─┐
+//!        └──────────────── nothing to do ─────────────────────────────────────────┴─► everyone who hears the agent
+//! ```
+//!
+//! It is awake from a whisper's first audible sample until its echo is over; else packets pass as they are. Both sides
+//! are compared on one line of places at 8 kHz: those of the whisper are when it was sent, those of the line follow
+//! its timestamps from when its first packet came, so that jitter does not move an echo.
+
+use crate::call::LegMedia;
+use crate::call::clip::Read;
+use crate::call::ears::LeakGuard;
+use crate::call::engine::Call;
+use crate::call::leg::Leg;
+use crate::call::ticks::whispers;
+use crate::event::{Role, What};
+use crate::id::LegId;
+use crate::media::FRAME;
+use crate::media::blend::Blend;
+use crate::media::codec::{Codec, Decoder, Encoder, MAX_DECODED};
+use crate::media::leak::Guard;
+use crate::media::pcm::Rate;
+use crate::media::resample::Resampler;
+use crate::media::rtp::{Header, Packet};
+use crate::time::{MediaTime, Samples};
+
+/// After the last whispered sample its echo may take 300 ms, and the room 500 to die away.
+const ECHOES: Samples = Samples::from_millis(800);
+/// Whispered samples smaller than this are silence: a clip's dither.
+const SILENT: i16 = 16;
+/// What was whispered is remembered this long, in samples at 8 kHz: packets of the line may come 300 ms late.
+const TOLD: usize = 8192;
+/// A whisper whose packets leave within this of where its last samples were put goes on there.
+const TOGETHER: i64 = 480;
+/// A line whose places are further than this from its packets' arrival begins anew: 250 ms.
+const ASTRAY: i64 = 2000;
+/// Searches that a tick pays for, and how many may be saved up: a burst of packets costs no more than this.
+const SEARCHES: u8 = 2;
+const SAVED: u8 = 6;
+
+/// Who whispers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whisperer {
+    /// In packets as they come, which the far end plays one after the other.
+    Coach,
+    /// By the clock.
+    Supervisor,
+}
+
+/// One line's guard.
+pub(crate) struct Watch {
+    codec: Codec,
+    decoder: Decoder,
+    encoder: Encoder,
+    down: Option<Resampler>,
+    told: Told,
+    line: Heard,
+    guard: Guard,
+    /// Until when what was whispered may come back.
+    until: MediaTime,
+    watching: bool,
+    searches: u8,
+    pcm: Box<[i16; MAX_DECODED]>,
+    narrow: Box<[i16; MAX_DECODED]>,
+    payload: Vec<u8>,
+}
+
+/// What became of a packet.
+enum Passed {
+    AsItIs,
+    Changed,
+}
+
+impl Watch {
+    /// Allocates.
+    fn new(media: &LegMedia) -> Self {
+        let codec = media.codec;
+        Watch {
+            codec,
+            decoder: Decoder::new(codec),
+            encoder: Encoder::new(codec, media.shape.opus),
+            down: (codec.rate() != Rate::Narrow).then(|| Resampler::new(codec.rate(), Rate::Narrow)),
+            told: Told::default(),
+            line: Heard::default(),
+            guard: Guard::new(None),
+            until: MediaTime::ZERO,
+            watching: false,
+            searches: SAVED,
+            pcm: Box::new([0; MAX_DECODED]),
+            narrow: Box::new([0; MAX_DECODED]),
+            payload: Vec::with_capacity(2 * MAX_DECODED),
+        }
+    }
+
+    /// This is whispered now, at 8 kHz.
+    pub fn told(&mut self, now: MediaTime, who: Whisperer, samples: impl IntoIterator<Item = i16>) {
+        if self.told.write(now, who, samples) {
+            self.until = now + ECHOES;
+            self.watching = true;
+        }
+    }
+
+    /// The far end may be another: what is known of it does not hold.
+    pub fn forget(&mut self) {
+        self.guard.forget();
+    }
+
+    fn is_awake(&self) -> bool {
+        self.watching || !self.guard.is_open()
+    }
+
+    /// A packet of the line: what it is now is in `payload`, if it was changed. Answers a leak's lag, if one was found.
+    fn take(&mut self, now: MediaTime, packet: &Packet<'_>) -> (Passed, Option<usize>) {
+        if !self.is_awake() {
+            return (Passed::AsItIs, None);
+        }
+        let count = self.decoder.decode(packet.payload, &mut self.pcm[..]);
+        let found = self.compare(now, &packet.header, count);
+        if self.guard.is_open() {
+            return (Passed::AsItIs, found);
+        }
+        let pcm = &mut self.pcm[..count];
+        self.guard.attenuate(self.codec.rate().hz(), pcm);
+        self.payload.clear();
+        self.encoder.encode(pcm, &mut self.payload);
+        (Passed::Changed, found)
+    }
+
+    fn compare(&mut self, now: MediaTime, header: &Header, count: usize) -> Option<usize> {
+        let narrow = match &mut self.down {
+            None => &self.pcm[..count],
+            Some(down) => {
+                let made = down.process(&self.pcm[..count], &mut self.narrow[..]);
+                &self.narrow[..made]
+            }
+        };
+        let Watch { line, told, guard, searches, .. } = self;
+        let mut found = None;
+        line.take(now, header, self.codec.clock(), narrow, |place, heard| {
+            let look = *searches > 0;
+            *searches -= u8::from(look);
+            found = found.or(guard.hear(&told.read(place), heard, look));
+        });
+        found
+    }
+
+    /// A tick. Answers whether a leak is over.
+    fn tick(&mut self, now: MediaTime) -> bool {
+        self.searches = (self.searches + SEARCHES).min(SAVED);
+        if !self.watching || now < self.until {
+            return false;
+        }
+        self.watching = false;
+        self.line = Heard::default();
+        self.guard.rest()
+    }
+}
+
+/// What was whispered, on its line of places.
+struct Told {
+    samples: Box<[i16; TOLD]>,
+    /// Everything before this place was written, or is silence.
+    end: i64,
+    /// Where the coach goes on.
+    next: i64,
+}
+
+impl Default for Told {
+    fn default() -> Self {
+        Told { samples: Box::new([0; TOLD]), end: 0, next: i64::MIN / 2 }
+    }
+}
+
+impl Told {
+    /// Answers whether any of it can be heard.
+    fn write(&mut self, now: MediaTime, who: Whisperer, samples: impl IntoIterator<Item = i16>) -> bool {
+        let here = Samples(now.0).at_rate(Rate::Narrow.hz());
+        let mut at = match who {
+            Whisperer::Coach if (self.next - here).abs() <= TOGETHER => self.next,
+            Whisperer::Coach | Whisperer::Supervisor => here,
+        };
+        self.end = self.end.max(at - TOLD as i64);
+        let mut sounds = false;
+        for sample in samples {
+            while self.end <= at {
+                self.samples[slot(self.end)] = 0;
+                self.end += 1;
+            }
+            let there = &mut self.samples[slot(at)];
+            *there = there.saturating_add(sample);
+            sounds |= sample.saturating_abs() >= SILENT;
+            at += 1;
+        }
+        if who == Whisperer::Coach {
+            self.next = at;
+        }
+        sounds
+    }
+
+    fn read(&self, place: i64) -> [i16; FRAME] {
+        let known = self.end - TOLD as i64..self.end;
+        std::array::from_fn(|n| {
+            let at = place + n as i64;
+            if known.contains(&at) { self.samples[slot(at)] } else { 0 }
+        })
+    }
+}
+
+fn slot(place: i64) -> usize {
+    place.rem_euclid(TOLD as i64) as usize
+}
+
+/// What the line brought, cut into frames on the same line of places.
+struct Heard {
+    map: Option<Map>,
+    frame: [i16; FRAME],
+    filled: usize,
+}
+
+/// Where the next sample of the line lies, and what its timestamp will be.
+#[derive(Clone, Copy)]
+struct Map {
+    timestamp: u32,
+    place: i64,
+}
+
+impl Default for Heard {
+    fn default() -> Self {
+        Heard { map: None, frame: [0; FRAME], filled: 0 }
+    }
+}
+
+impl Heard {
+    /// Hands on whole frames with their places. What is late is left out, what is missing is silence.
+    fn take(
+        &mut self,
+        now: MediaTime,
+        header: &Header,
+        clock: u32,
+        pcm: &[i16],
+        mut frame: impl FnMut(i64, &[i16; FRAME]),
+    ) {
+        let length = pcm.len() as i64;
+        let usual = Samples(now.0).at_rate(Rate::Narrow.hz()) - length;
+        let ahead = |map: Map| i64::from(header.timestamp.wrapping_sub(map.timestamp) as i32) * 8000 / i64::from(clock);
+        let map = match self.map {
+            Some(map) if (map.place + ahead(map) - usual).abs() <= ASTRAY => map,
+            Some(_) | None => {
+                self.filled = 0;
+                Map { timestamp: header.timestamp, place: usual }
+            }
+        };
+        let missing = ahead(map);
+        self.map = Some(map);
+        if missing < 0 {
+            return;
+        }
+        let mut at = map.place;
+        for sample in std::iter::repeat_n(0, missing as usize).chain(pcm.iter().copied()) {
+            self.frame[self.filled] = sample;
+            self.filled += 1;
+            at += 1;
+            if self.filled == FRAME {
+                frame(at - FRAME as i64, &self.frame);
+                self.filled = 0;
+            }
+        }
+        let units = (length * i64::from(clock) / 8000) as u32;
+        self.map = Some(Map { timestamp: header.timestamp.wrapping_add(units), place: at });
+    }
+}
+
+impl Call {
+    /// A guard for every agent who is whispered to. Allocates: not for a packet's path.
+    pub(super) fn arm(&mut self) {
+        if self.options.ears.leak_guard == LeakGuard::Off {
+            return;
+        }
+        for at in 0..self.legs.len() {
+            let leg = &self.legs[at];
+            if leg.watch.is_none() && leg.party.role == Role::Agent && self.is_whispered_to(leg) {
+                self.legs[at].watch = Some(Box::new(Watch::new(&leg.media)));
+            }
+        }
+    }
+
+    fn is_whispered_to(&self, listener: &Leg) -> bool {
+        self.clips.iter().any(|c| c.signal.is_none() && c.reaches(listener.party) && self.is_private(c.audience()))
+            || self.legs.iter().any(|s| whispers(self.now, s) && self.hears(listener, s))
+    }
+
+    /// Whether nobody hears it from whom it is to be kept.
+    pub(super) fn is_private(&self, audience: &[LegId]) -> bool {
+        self.legs.iter().filter(|l| audience.contains(&l.id())).all(|l| match l.party.role {
+            Role::Customer | Role::Bridge => false,
+            Role::Agent | Role::Supervisor | Role::Earpiece => true,
+        })
+    }
+
+    /// What was just read of a clip for a leg is a whisper, or not. An agent's other voices are back when it ends.
+    pub(super) fn whisper(&mut self, at: MediaTime, to: usize, clip: usize, read: Read) {
+        let Some(clip) = self.clips.get(clip).filter(|c| c.signal.is_none() && self.is_private(c.audience())) else {
+            return;
+        };
+        let leg = &mut self.legs[to];
+        if leg.party.role == Role::Agent {
+            match read.left > Blend::RELEASE_MS as usize * 48 {
+                true => leg.blend.cover(&self.spoken[..read.count]),
+                false => leg.blend.uncover(),
+            }
+        }
+        if let Some(watch) = &mut leg.watch {
+            let length = read.count * leg.media.codec.rate().clock_per_sample() as usize;
+            watch.told(at, Whisperer::Coach, clip.told(Rate::Narrow, read.began, length));
+        }
+    }
+
+    /// A line's packets are of another kind from now on.
+    pub(super) fn unwatch(&mut self, at: usize) {
+        let leg = self.legs[at].id();
+        if self.legs[at].watch.take().is_some_and(|mut watch| watch.guard.rest()) {
+            self.tell(Some(leg), What::LeakCleared {});
+        }
+    }
+
+    /// A voice on its way in, past the guard of its line.
+    pub(super) fn guarded(&mut self, at: usize, packet: &Packet<'_>) {
+        let now = self.now;
+        let Some(watch) = &mut self.legs[at].watch else { return self.voice(at, packet) };
+        let (passed, found) = watch.take(now, packet);
+        match passed {
+            Passed::AsItIs => self.voice(at, packet),
+            Passed::Changed if watch.payload.is_empty() => self.swallow(at),
+            Passed::Changed => {
+                let payload = std::mem::take(&mut watch.payload);
+                self.voice(at, &Packet { header: packet.header, payload: &payload });
+                if let Some(watch) = &mut self.legs[at].watch {
+                    watch.payload = payload;
+                }
+            }
+        }
+        if let Some(lag) = found {
+            let leg = self.legs[at].id();
+            self.tell(Some(leg), What::LeakDetected { delay_ms: (lag / 8) as u32 });
+        }
+    }
+
+    /// What was whispered is over, echo and all.
+    pub(super) fn watch_on(&mut self) {
+        for at in 0..self.legs.len() {
+            let now = self.now;
+            let leg = &mut self.legs[at];
+            if leg.watch.as_mut().is_some_and(|w| w.tick(now)) {
+                let leg = leg.id();
+                self.tell(Some(leg), What::LeakCleared {});
+            }
+        }
+    }
+}
