@@ -297,6 +297,73 @@ fn a_leak_under_a_talking_agent_is_found_where_it_can_be_heard() {
     }
 }
 
+/// What is left of an echo under a silent agent, packet by packet, in three whispers one after the other.
+#[test]
+fn a_canceller_takes_the_whisper_out() {
+    for guard in [LeakGuard::Cancel, LeakGuard::Auto] {
+        println!(
+            "\n{guard:?}, agent silent, three whispers\n  level    exposed ms: first, second, third   dB below the echo: second, third (least)"
+        );
+        for level in LEVELS_DB {
+            let (mut exposed, mut least) = ([0; 3], [f32::MAX; 2]);
+            for (n, delay) in DELAYS_MS.into_iter().enumerate() {
+                let mut scene = Scene::new(guard, Room::new(n as u64 + 77, level, delay, Vec::new()));
+                scene.run(500);
+                for whisper in 0..3 {
+                    let from = scene.stage.phones[&scene.agent].sent.len();
+                    let clip = wav(WHISPERS[(n + whisper) % 6].0);
+                    scene.whisper(&clip);
+                    scene.run(clip.len() as i64 / 8 + 1500);
+                    let room = scene.room.lock().unwrap();
+                    let (mut came, mut left, mut ms) = (0.0, 0.0, 0);
+                    for (k, (_, got)) in scene.passed(from).iter().enumerate() {
+                        let echo = rms(&room.echo[(from + k) * FRAME..(from + k + 1) * FRAME]);
+                        // What passes beyond the room's noise is echo.
+                        let passed = (rms(got).powi(2) - NOISE * NOISE).max(0.0);
+                        ms += 20 * usize::from(echo >= AUDIBLE && passed.sqrt() >= AUDIBLE);
+                        (came, left) = (came + echo * echo, left + passed);
+                    }
+                    exposed[whisper] = exposed[whisper].max(ms);
+                    if whisper > 0 {
+                        let db = 10.0 * (came / left.max(1.0)).log10();
+                        least[whisper - 1] = least[whisper - 1].min(db);
+                    }
+                }
+                assert!(!scene.stage.told("cancelling.started").is_empty(), "{guard:?}");
+                assert_eq!(scene.stage.told("cancelling.started").len(), scene.stage.told("cancelling.ended").len());
+            }
+            println!(
+                "  {level:5}   {:9} {:7} {:7} {:22.1} {:6.1}",
+                exposed[0], exposed[1], exposed[2], least[0], least[1]
+            );
+            assert!(exposed.iter().all(|ms| *ms <= 150), "{guard:?} {level}: {exposed:?}");
+        }
+    }
+}
+
+/// Under a canceller the agent who talks is heard by the customer, whisper or not.
+#[test]
+fn a_canceller_leaves_the_agent_their_words() {
+    let near = talker("rms", 0);
+    let mut scene = Scene::new(LeakGuard::Cancel, Room::new(5, -12.0, 90, near));
+    scene.run(500);
+    let (mut said, mut heard) = (0.0, 0.0);
+    for _ in 0..3 {
+        let from = scene.stage.phones[&scene.agent].sent.len();
+        let clip = wav("utt12_story");
+        scene.whisper(&clip);
+        scene.run(clip.len() as i64 / 8 + 600);
+        let room = scene.room.lock().unwrap();
+        for (k, (_, got)) in scene.passed(from).iter().enumerate() {
+            said += rms(&room.own[(from + k) * FRAME..(from + k + 1) * FRAME]).powi(2);
+            heard += rms(got).powi(2);
+        }
+    }
+    let db = 10.0 * f32::log10(heard / said);
+    println!("an agent who talks under three cancelled whispers is {db:.1} dB as loud");
+    assert!(db > -6.0, "{db} dB");
+}
+
 /// Agents talk, at several loudnesses and with noise, while whispers play and none leaks: every packet passes as it is.
 #[test]
 fn ordinary_double_talk_raises_no_alarm() {

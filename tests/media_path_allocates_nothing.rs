@@ -3,7 +3,8 @@
 
 mod support;
 
-use sotto::call::{Audience, Call, FRAME, Output, Port, Speaker};
+use sotto::call::ears::{Ears, LeakGuard};
+use sotto::call::{Audience, Call, FRAME, Output, Port, Speaker, Volume};
 use sotto::config::Way;
 use sotto::event::{Mode, Place, Role};
 use sotto::id::{CallId, LegId, Tenant};
@@ -168,6 +169,17 @@ fn overlay_of_a_clip() {
     stage.run(500);
     stage.play(tones::beep(900.0, 40_000), Audience::Own(Mode::Whisper)).unwrap();
     twenty_seconds_cost_nothing("a whispered clip", stage);
+}
+
+#[test]
+fn overlay_of_a_guarded_whisper() {
+    let duck = Volume::decibels(-12).unwrap();
+    let mut stage = Stage::with(Ears { duck, leak_guard: LeakGuard::Detect, level: true, ..Ears::default() });
+    stage.join(Role::Customer);
+    stage.join(Role::Agent);
+    stage.run(500);
+    stage.play(tones::beep(900.0, 40_000), Audience::Own(Mode::Whisper)).unwrap();
+    twenty_seconds_cost_nothing("a whispered clip that may leak", stage);
 }
 
 #[test]

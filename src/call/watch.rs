@@ -22,6 +22,7 @@ use crate::event::{Role, What};
 use crate::id::LegId;
 use crate::media::FRAME;
 use crate::media::blend::Blend;
+use crate::media::cancel::Canceller;
 use crate::media::codec::{Codec, Decoder, Encoder, MAX_DECODED};
 use crate::media::leak::Guard;
 use crate::media::pcm::Rate;
@@ -31,6 +32,12 @@ use crate::time::{MediaTime, Samples};
 
 /// After the last whispered sample its echo may take 300 ms, and the room 500 to die away.
 const ECHOES: Samples = Samples::from_millis(800);
+/// And the canceller goes on for 500 ms.
+const CANCELLED: Samples = Samples::from_millis(500);
+/// What is found behind the canceller is turned down for 300 ms: by then it has learned the room.
+const LEARNING: u32 = 15;
+/// 10 ms at 8 kHz.
+const PIECE: usize = FRAME / 2;
 /// Whispered samples smaller than this are silence: a clip's dither.
 const SILENT: i16 = 16;
 /// What was whispered is remembered this long, in samples at 8 kHz: packets of the line may come 300 ms late.
@@ -58,9 +65,13 @@ pub(crate) struct Watch {
     decoder: Decoder,
     encoder: Encoder,
     down: Option<Resampler>,
-    told: Told,
+    whispered: Whispered,
     line: Heard,
     guard: Guard,
+    canceller: Option<Box<Canceller>>,
+    /// Until when packets pass the canceller.
+    cancel_until: MediaTime,
+    told: Told,
     /// Until when what was whispered may come back.
     until: MediaTime,
     watching: bool,
@@ -85,9 +96,12 @@ impl Watch {
             decoder: Decoder::new(codec),
             encoder: Encoder::new(codec, media.shape.opus),
             down: (codec.rate() != Rate::Narrow).then(|| Resampler::new(codec.rate(), Rate::Narrow)),
-            told: Told::default(),
+            whispered: Whispered::default(),
             line: Heard::default(),
             guard: Guard::new(None),
+            canceller: None,
+            cancel_until: MediaTime::ZERO,
+            told: Told::default(),
             until: MediaTime::ZERO,
             watching: false,
             searches: SAVED,
@@ -99,8 +113,9 @@ impl Watch {
 
     /// This is whispered now, at 8 kHz.
     pub fn told(&mut self, now: MediaTime, who: Whisperer, samples: impl IntoIterator<Item = i16>) {
-        if self.told.write(now, who, samples) {
+        if self.whispered.write(now, who, samples) {
             self.until = now + ECHOES;
+            self.cancel_until = now + CANCELLED;
             self.watching = true;
         }
     }
@@ -120,8 +135,9 @@ impl Watch {
             return (Passed::AsItIs, None);
         }
         let count = self.decoder.decode(packet.payload, &mut self.pcm[..]);
+        let cancelled = self.is_cancelling(now) && self.cancel(now, &packet.header, count);
         let found = self.compare(now, &packet.header, count);
-        if self.guard.is_open() {
+        if self.guard.is_open() && !cancelled {
             return (Passed::AsItIs, found);
         }
         let pcm = &mut self.pcm[..count];
@@ -129,6 +145,40 @@ impl Watch {
         self.payload.clear();
         self.encoder.encode(pcm, &mut self.payload);
         (Passed::Changed, found)
+    }
+
+    fn is_cancelling(&self, now: MediaTime) -> bool {
+        self.watching && self.canceller.is_some() && now < self.cancel_until
+    }
+
+    /// Takes the whisper out of the packet in hand. Answers whether it did: not of one that comes late.
+    fn cancel(&mut self, now: MediaTime, header: &Header, count: usize) -> bool {
+        let ratio = self.codec.rate().frame() / FRAME;
+        let place = self.line.place(now, header, self.codec.clock(), count / ratio);
+        let (Some(canceller), Some(place)) = (&mut self.canceller, place) else { return false };
+        let whispered = &self.whispered;
+        let pieces = self.pcm[..count].chunks_mut(canceller.piece());
+        for (n, piece) in pieces.enumerate() {
+            match piece.len() == PIECE * ratio {
+                true => canceller.cancel(&whispered.read(place + (n * PIECE) as i64)[..PIECE], piece),
+                // No packet of ours to understand: nothing of it may leak.
+                false => piece.fill(0),
+            }
+        }
+        true
+    }
+
+    /// Makes a canceller where one is wanted. Allocates.
+    fn arm(&mut self, rule: LeakGuard) {
+        let wanted = match rule {
+            LeakGuard::Off | LeakGuard::Detect => false,
+            LeakGuard::Cancel => true,
+            LeakGuard::Auto => self.guard.profile().is_some(),
+        };
+        if wanted && self.canceller.is_none() {
+            self.canceller = Some(Box::new(Canceller::new(self.codec.rate())));
+            self.guard.hold(LEARNING);
+        }
     }
 
     fn compare(&mut self, now: MediaTime, header: &Header, count: usize) -> Option<usize> {
@@ -139,30 +189,35 @@ impl Watch {
                 &self.narrow[..made]
             }
         };
-        let Watch { line, told, guard, searches, .. } = self;
+        let Watch { line, whispered, guard, searches, .. } = self;
         let mut found = None;
         line.take(now, header, self.codec.clock(), narrow, |place, heard| {
             let look = *searches > 0;
             *searches -= u8::from(look);
-            found = found.or(guard.hear(&told.read(place), heard, look));
+            found = found.or(guard.hear(&whispered.read(place), heard, look));
         });
         found
     }
 
-    /// A tick. Answers whether a leak is over.
-    fn tick(&mut self, now: MediaTime) -> bool {
+    fn tick(&mut self, now: MediaTime) {
         self.searches = (self.searches + SEARCHES).min(SAVED);
-        if !self.watching || now < self.until {
-            return false;
+        if self.watching && now >= self.until {
+            self.watching = false;
+            self.line = Heard::default();
+            self.guard.rest();
         }
-        self.watching = false;
-        self.line = Heard::default();
-        self.guard.rest()
     }
 }
 
-/// What was whispered, on its line of places.
+/// What everyone was told of it and is not over yet.
+#[derive(Default)]
 struct Told {
+    leak: bool,
+    cancelling: bool,
+}
+
+/// What was whispered, on its line of places.
+struct Whispered {
     samples: Box<[i16; TOLD]>,
     /// Everything before this place was written, or is silence.
     end: i64,
@@ -170,13 +225,13 @@ struct Told {
     next: i64,
 }
 
-impl Default for Told {
+impl Default for Whispered {
     fn default() -> Self {
-        Told { samples: Box::new([0; TOLD]), end: 0, next: i64::MIN / 2 }
+        Whispered { samples: Box::new([0; TOLD]), end: 0, next: i64::MIN / 2 }
     }
 }
 
-impl Told {
+impl Whispered {
     /// Answers whether any of it can be heard.
     fn write(&mut self, now: MediaTime, who: Whisperer, samples: impl IntoIterator<Item = i16>) -> bool {
         let here = Samples(now.0).at_rate(Rate::Narrow.hz());
@@ -229,6 +284,13 @@ struct Map {
     place: i64,
 }
 
+impl Map {
+    /// How many samples are missing before a packet; fewer than none where it is late.
+    fn ahead(self, header: &Header, clock: u32) -> i64 {
+        i64::from(header.timestamp.wrapping_sub(self.timestamp) as i32) * 8000 / i64::from(clock.max(1))
+    }
+}
+
 impl Default for Heard {
     fn default() -> Self {
         Heard { map: None, frame: [0; FRAME], filled: 0 }
@@ -236,6 +298,22 @@ impl Default for Heard {
 }
 
 impl Heard {
+    /// Where a packet of so many samples lies; `None` where it is late.
+    fn place(&self, now: MediaTime, header: &Header, clock: u32, length: usize) -> Option<i64> {
+        let (map, _) = self.map(now, header, clock, length);
+        let ahead = map.ahead(header, clock);
+        (ahead >= 0).then_some(map.place + ahead)
+    }
+
+    /// The map that holds for a packet, and whether it is a new one.
+    fn map(&self, now: MediaTime, header: &Header, clock: u32, length: usize) -> (Map, bool) {
+        let usual = Samples(now.0).at_rate(Rate::Narrow.hz()) - length as i64;
+        match self.map {
+            Some(map) if (map.place + map.ahead(header, clock) - usual).abs() <= ASTRAY => (map, false),
+            Some(_) | None => (Map { timestamp: header.timestamp, place: usual }, true),
+        }
+    }
+
     /// Hands on whole frames with their places. What is late is left out, what is missing is silence.
     fn take(
         &mut self,
@@ -246,17 +324,10 @@ impl Heard {
         mut frame: impl FnMut(i64, &[i16; FRAME]),
     ) {
         let length = pcm.len() as i64;
-        let usual = Samples(now.0).at_rate(Rate::Narrow.hz()) - length;
-        let ahead = |map: Map| i64::from(header.timestamp.wrapping_sub(map.timestamp) as i32) * 8000 / i64::from(clock);
-        let map = match self.map {
-            Some(map) if (map.place + ahead(map) - usual).abs() <= ASTRAY => map,
-            Some(_) | None => {
-                self.filled = 0;
-                Map { timestamp: header.timestamp, place: usual }
-            }
-        };
-        let missing = ahead(map);
+        let (map, begins) = self.map(now, header, clock, pcm.len());
+        let missing = map.ahead(header, clock);
         self.map = Some(map);
+        self.filled = if begins { 0 } else { self.filled };
         if missing < 0 {
             return;
         }
@@ -283,8 +354,9 @@ impl Call {
         }
         for at in 0..self.legs.len() {
             let leg = &self.legs[at];
-            if leg.watch.is_none() && leg.party.role == Role::Agent && self.is_whispered_to(leg) {
-                self.legs[at].watch = Some(Box::new(Watch::new(&leg.media)));
+            if leg.party.role == Role::Agent && self.is_whispered_to(leg) {
+                let leg = &mut self.legs[at];
+                leg.watch.get_or_insert_with(|| Box::new(Watch::new(&leg.media))).arm(self.options.ears.leak_guard);
             }
         }
     }
@@ -323,16 +395,24 @@ impl Call {
     /// A line's packets are of another kind from now on.
     pub(super) fn unwatch(&mut self, at: usize) {
         let leg = self.legs[at].id();
-        if self.legs[at].watch.take().is_some_and(|mut watch| watch.guard.rest()) {
-            self.tell(Some(leg), What::LeakCleared {});
+        let told = self.legs[at].watch.take().map_or(Told::default(), |watch| watch.told);
+        self.tell_if(told.leak, leg, What::LeakCleared {});
+        self.tell_if(told.cancelling, leg, What::CancellingEnded {});
+    }
+
+    fn tell_if(&mut self, so: bool, leg: LegId, what: What) {
+        if so {
+            self.tell(Some(leg), what);
         }
     }
 
     /// A voice on its way in, past the guard of its line.
     pub(super) fn guarded(&mut self, at: usize, packet: &Packet<'_>) {
-        let now = self.now;
+        let (now, leg) = (self.now, self.legs[at].id());
         let Some(watch) = &mut self.legs[at].watch else { return self.voice(at, packet) };
         let (passed, found) = watch.take(now, packet);
+        let begins = watch.is_cancelling(now) && !std::mem::replace(&mut watch.told.cancelling, true);
+        let leak = found.filter(|_| !std::mem::replace(&mut watch.told.leak, true));
         match passed {
             Passed::AsItIs => self.voice(at, packet),
             Passed::Changed if watch.payload.is_empty() => self.swallow(at),
@@ -344,21 +424,24 @@ impl Call {
                 }
             }
         }
-        if let Some(lag) = found {
-            let leg = self.legs[at].id();
+        self.tell_if(begins, leg, What::CancellingStarted {});
+        if let Some(lag) = leak {
             self.tell(Some(leg), What::LeakDetected { delay_ms: (lag / 8) as u32 });
         }
     }
 
-    /// What was whispered is over, echo and all.
+    /// What was whispered may be over, echo and all.
     pub(super) fn watch_on(&mut self) {
         for at in 0..self.legs.len() {
-            let now = self.now;
-            let leg = &mut self.legs[at];
-            if leg.watch.as_mut().is_some_and(|w| w.tick(now)) {
-                let leg = leg.id();
-                self.tell(Some(leg), What::LeakCleared {});
-            }
+            let (now, leg) = (self.now, self.legs[at].id());
+            let Some(watch) = &mut self.legs[at].watch else { continue };
+            watch.tick(now);
+            let cleared = watch.told.leak && !watch.guard.is_leaking();
+            let ended = watch.told.cancelling && !watch.is_cancelling(now);
+            watch.told.leak &= !cleared;
+            watch.told.cancelling &= !ended;
+            self.tell_if(cleared, leg, What::LeakCleared {});
+            self.tell_if(ended, leg, What::CancellingEnded {});
         }
     }
 }

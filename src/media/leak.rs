@@ -47,8 +47,8 @@ pub struct Profile {
 enum State {
     /// So many frames running have agreed about `lag`.
     Watching { lag: usize, agreed: u32 },
-    /// The line is attenuated.
-    Leaking,
+    /// The line is attenuated, for so many frames at least, or until it rests.
+    Leaking { left: Option<u32> },
 }
 
 /// The guard of one line.
@@ -56,13 +56,20 @@ pub struct Guard {
     search: Search,
     state: State,
     profile: Option<Profile>,
+    hold: Option<u32>,
     gain: f32,
 }
 
 impl Guard {
     /// A guard that knows nothing of the line, or what was measured before.
     pub fn new(profile: Option<Profile>) -> Self {
-        Guard { search: Search::default(), state: State::Watching { lag: 0, agreed: 0 }, profile, gain: 1.0 }
+        Guard {
+            search: Search::default(),
+            state: State::Watching { lag: 0, agreed: 0 },
+            profile,
+            hold: None,
+            gain: 1.0,
+        }
     }
 
     /// What is known of the line.
@@ -74,9 +81,14 @@ impl Guard {
     /// 8 kHz. `look`: whether there is time to search; else it is only remembered. Answers the lag of a leak, once.
     pub fn hear(&mut self, whispered: &[i16; FRAME], line: &[i16; FRAME], look: bool) -> Option<usize> {
         self.search.take(whispered, line);
-        let (before, agreed) = match self.state {
-            State::Leaking => return None,
-            State::Watching { lag, agreed } => (lag, agreed),
+        let (before, agreed) = match &mut self.state {
+            State::Leaking { left: None } => return None,
+            State::Leaking { left: Some(0) } => (0, 0),
+            State::Leaking { left: Some(left) } => {
+                *left -= 1;
+                return None;
+            }
+            State::Watching { lag, agreed } => (*lag, *agreed),
         };
         let lag = if look { self.candidate() } else { return None };
         let agreed = match lag {
@@ -87,18 +99,16 @@ impl Guard {
         let lag = lag.unwrap_or(0);
         self.state = State::Watching { lag, agreed };
         (agreed >= AGREE).then(|| {
-            self.state = State::Leaking;
+            self.state = State::Leaking { left: self.hold };
             self.profile = Some(Profile { lag });
             lag
         })
     }
 
-    /// The whisper and its echo are over. Answers whether it leaked.
-    pub fn rest(&mut self) -> bool {
-        let leaked = self.state == State::Leaking;
+    /// The whisper and its echo are over.
+    pub fn rest(&mut self) {
         self.search.forget();
         self.state = State::Watching { lag: 0, agreed: 0 };
-        leaked
     }
 
     /// The line is another: what was learned does not hold.
@@ -108,12 +118,23 @@ impl Guard {
 
     /// Whether the line passes as it is.
     pub fn is_open(&self) -> bool {
-        self.gain == 1.0 && self.state != State::Leaking
+        self.gain == 1.0 && !self.is_leaking()
+    }
+
+    /// Whether the line is being attenuated.
+    pub fn is_leaking(&self) -> bool {
+        matches!(self.state, State::Leaking { .. })
+    }
+
+    /// From the next leak on it is not attenuated until it rests, but for so many frames: something else is about to
+    /// take the echo out.
+    pub fn hold(&mut self, frames: u32) {
+        self.hold = Some(frames);
     }
 
     /// Brings samples of the line to what is to be left of them, `hz` a second.
     pub fn attenuate(&mut self, hz: u32, line: &mut [i16]) {
-        let target = if self.state == State::Leaking { LEFT } else { 1.0 };
+        let target = if self.is_leaking() { LEFT } else { 1.0 };
         if self.gain == 1.0 && target == 1.0 {
             return;
         }

@@ -3,6 +3,7 @@
 
 pub mod arrivals;
 pub mod blend;
+pub mod cancel;
 pub mod codec;
 pub mod dtmf;
 pub mod jitter;
