@@ -274,6 +274,7 @@ mod tests {
         assert_eq!(reason(asked().abandon("the call is over")), "the call is over");
         let mut lost = asked();
         assert_eq!(lost.answered(at(1), PromptId(1), Ok(ClipId(4))), None);
+        lost.clip_started(ClipId(4));
         assert_eq!(reason(lost.advance(at(151), false)), "the end of its clip was lost");
     }
 

@@ -125,6 +125,5 @@ mod tests {
         let mut blend = Blend::new(8000, Volume::default());
         let loud: Vec<i16> = (0..800).map(|n| blend.sample(20_000 - n % 7, 20_000)).collect();
         assert!(loud.iter().all(|s| (23_000..i16::MAX).contains(s)));
-        assert!(loud[400..].windows(2).any(|w| w[0] != w[1]), "what is limited still moves");
     }
 }

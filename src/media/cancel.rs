@@ -76,19 +76,20 @@ mod tests {
     fn an_echo_goes_and_a_voice_stays() {
         for rate in Rate::ALL {
             let mut canceller = Canceller::new(rate);
-            let mut seed = Seed::new(1);
+            let (mut seed, mut loudspeaker) = (Seed::new(1), Resampler::new(Rate::Narrow, rate));
             let ratio = rate.hz() as usize / 8000;
             let whispered: Vec<i16> = (0..16_000).map(|_| (seed.bits() as i16) / 8).collect();
             let power = |pcm: &[i16]| pcm.iter().map(|s| f64::from(*s).powi(2)).sum::<f64>() / pcm.len() as f64;
             let (mut came, mut left, mut voiced) = (0.0, 0.0, 0.0);
             for (n, piece) in whispered.chunks_exact(80).enumerate() {
-                // Held for as many samples as the rate has for one: it need not be pretty to be an echo.
-                let echo = |at: usize| whispered[(n * 80 + at / ratio).saturating_sub(480)] / 4;
+                let played: Vec<i16> = (0..80).map(|at| whispered[(n * 80 + at).saturating_sub(480)] / 4).collect();
+                let mut echo = vec![0; canceller.piece()];
+                loudspeaker.process(&played, &mut echo);
                 let voice = |at: usize| match n > 150 {
                     true => (4000.0 * ((n * 80 * ratio + at) as f64 * 0.3 / ratio as f64).sin()) as i16,
                     false => 0,
                 };
-                let mut line: Vec<i16> = (0..canceller.piece()).map(|at| echo(at) + voice(at)).collect();
+                let mut line: Vec<i16> = (0..canceller.piece()).map(|at| echo[at] + voice(at)).collect();
                 let before = power(&line);
                 canceller.cancel(piece, &mut line);
                 if (100..150).contains(&n) {

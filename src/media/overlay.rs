@@ -37,6 +37,6 @@ mod tests {
         let mut out = Vec::new();
         lay_over(&[Law::Mu.encode(1000); 3], [Law::Mu, Law::A], &[2000, i16::MAX], &mut blend(), &mut out);
         let heard: Vec<i16> = out.iter().map(|b| Law::A.decode(*b)).collect();
-        assert!((heard[0] - 3000).abs() < 130 && heard[1] > 31_000 && (heard[2] - 1000).abs() < 40, "{heard:?}");
+        assert!((heard[0] - 3000).abs() < 130 && heard[1] > 27_000 && (700..1000).contains(&heard[2]), "{heard:?}");
     }
 }
