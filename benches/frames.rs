@@ -8,6 +8,7 @@
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use sotto::media::codec::{Codec, Decoder, Encoder, MAX_DECODED, OpusWish};
 use sotto::media::jitter::{Ear, Frame, Jitter};
+use sotto::media::limit::Limiter;
 use sotto::media::mix::Sum;
 use sotto::media::pcm::{Pcm, Rate};
 use sotto::media::resample::Resampler;
@@ -143,11 +144,12 @@ fn mix(c: &mut Criterion) {
     let mut group = c.benchmark_group("mix");
     for rate in Rate::ALL {
         let (frames, mut sum, mut out) = (sound(rate), Sum::default(), Pcm::default());
+        let mut limiter = Limiter::new(rate.hz());
         group.bench_function(BenchmarkId::from_parameter(format!("three at {} kHz", rate.hz() / 1000)), |b| {
             b.iter(|| {
                 sum.begin(rate);
                 frames.iter().take(3).for_each(|frame| sum.add(black_box(frame)));
-                sum.frame(&mut out);
+                sum.frame(|sample| limiter.sample(sample), &mut out);
                 black_box(&out);
             });
         });

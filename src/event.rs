@@ -354,6 +354,21 @@ pub enum What {
         /// By which clip.
         clip: ClipId,
     },
+    /// What was whispered comes back over a line; it is attenuated from here on. `leg` names the line.
+    #[serde(rename = "leak.detected")]
+    LeakDetected {
+        /// Milliseconds from whispering to its return.
+        delay_ms: u32,
+    },
+    /// The whisper that leaked and its echo are over: the line is as before.
+    #[serde(rename = "leak.cleared")]
+    LeakCleared {},
+    /// A line passes the echo canceller from here on: what it says is not passed bit for bit.
+    #[serde(rename = "cancelling.started")]
+    CancellingStarted {},
+    /// The line passes as it is again.
+    #[serde(rename = "cancelling.ended")]
+    CancellingEnded {},
     /// A recording began. `leg` names whose it is; none means the whole call's.
     #[serde(rename = "recording.started")]
     RecordingStarted {},
@@ -416,6 +431,10 @@ impl What {
             What::PromptSuppressed { .. } => "prompt.suppressed",
             What::PromptShown { .. } => "prompt.shown",
             What::PromptSpoken { .. } => "prompt.spoken",
+            What::LeakDetected { .. } => "leak.detected",
+            What::LeakCleared {} => "leak.cleared",
+            What::CancellingStarted {} => "cancelling.started",
+            What::CancellingEnded {} => "cancelling.ended",
             What::RecordingStarted {} => "recording.started",
             What::RecordingPaused {} => "recording.paused",
             What::RecordingResumed {} => "recording.resumed",

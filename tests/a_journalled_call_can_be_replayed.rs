@@ -97,7 +97,7 @@ type Sent = (MediaTime, LegId, Port, Vec<u8>);
 /// What is to happen later: the recogniser's answers, and the voice of a prompt.
 enum Later {
     Words(Recognised),
-    Voice(PromptId, Mode, String),
+    Voice(PromptId),
     Person(Command),
 }
 
@@ -113,8 +113,15 @@ struct Live {
 
 impl Live {
     fn new(seed: u64) -> Self {
-        let options =
-            CallOptions { seed, caller: "a".into(), called: "b".into(), code: None, listen: true, record: true };
+        let options = CallOptions {
+            seed,
+            caller: "a".into(),
+            called: "b".into(),
+            code: None,
+            listen: true,
+            record: true,
+            ears: Default::default(),
+        };
         let mut live = Live {
             session: Session::new(options, coach()),
             people: People::new(),
@@ -146,9 +153,7 @@ impl Live {
             Output::Record { .. } => {}
             Output::Event(event) => self.events.push(event),
             Output::Recognise(job) => later.push((now + RECOGNITION, Later::Words(people.recognise(&job)))),
-            Output::Speak { prompt, text, mode } => {
-                later.push((now + VOICE, Later::Voice(prompt, mode, text.0.to_string())));
-            }
+            Output::Voice { prompt, .. } => later.push((now + VOICE, Later::Voice(prompt))),
         });
     }
 
@@ -158,9 +163,9 @@ impl Live {
             while let Some(at) = self.later.iter().position(|(due, _)| *due <= self.now) {
                 match self.later.remove(at).1 {
                     Later::Words(words) => self.session.recognised(self.now, words),
-                    Later::Voice(prompt, mode, text) => {
+                    Later::Voice(prompt) => {
                         let pcm: Vec<i16> = (0..8000).map(|n| if n % 20 < 10 { 4000 } else { -4000 }).collect();
-                        self.session.voiced(self.now, prompt, mode, Ok((pcm.into(), text.into())));
+                        self.session.voiced(self.now, prompt, Ok(pcm.into()));
                     }
                     Later::Person(command) => drop(self.session.command(self.now, command)),
                 }
@@ -309,7 +314,7 @@ fn the_journal_alone_leads_to_the_same_advice() {
         while let Some(tick) = conversation.poll_timeout().filter(|tick| *tick < due) {
             now = now.max(tick);
             conversation.handle(now, Input::Tick);
-            drain(&mut conversation, &mut told, &mut speaks);
+            drain(now, &mut conversation, &mut told, &mut speaks);
         }
         now = now.max(due);
         if given(event).is_some_and(|g| g.0["do"] == "play") {
@@ -322,7 +327,7 @@ fn the_journal_alone_leads_to_the_same_advice() {
             "moment" | "prompt" | "coach" => {}
             _ => conversation.handle(now, Input::Event(event)),
         }
-        drain(&mut conversation, &mut told, &mut speaks);
+        drain(now, &mut conversation, &mut told, &mut speaks);
     }
     let advice = journal.into_iter().filter(is_of_the_conversation);
     let advice: Vec<_> = advice.filter(|e| !e.what.name().starts_with("speech.")).collect();
@@ -330,12 +335,17 @@ fn the_journal_alone_leads_to_the_same_advice() {
     assert_eq!(told, advice);
 }
 
-fn drain(conversation: &mut Conversation, told: &mut Vec<Event>, speaks: &mut Option<PromptId>) {
+fn drain(now: MediaTime, conversation: &mut Conversation, told: &mut Vec<Event>, speaks: &mut Option<PromptId>) {
     while let Some(output) = conversation.poll() {
         match output {
             session::Output::Event(event) => told.push(event),
             session::Output::Speak { prompt, .. } => *speaks = Some(prompt),
             session::Output::Recognise(_) => panic!("no audio went in"),
+            session::Output::Cut { .. } => panic!("nothing is cut"),
+            session::Output::Prepare { prompt, .. } => {
+                let result = Ok(());
+                conversation.handle(now, Input::Prepared { prompt, result });
+            }
         }
     }
 }

@@ -38,7 +38,18 @@ impl Running {
         let (shard, call) = (Shard::start(0, 1, Way::Auto, sinks).unwrap(), new_call());
         let (caller, called) = ("sip:customer@example.org".into(), "call-1".into());
         shard
-            .open(call, CallOptions { seed: 7, caller, called, code: None, listen: false, record: false })
+            .open(
+                call,
+                CallOptions {
+                    seed: 7,
+                    caller,
+                    called,
+                    code: None,
+                    listen: false,
+                    record: false,
+                    ears: Default::default(),
+                },
+            )
             .await
             .unwrap();
         for role in roles {

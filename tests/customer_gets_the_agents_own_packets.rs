@@ -35,6 +35,8 @@ fn in_spy_and_under_whispers() {
     for codec in [Codec::Pcmu, Codec::Pcma] {
         let mut stage = Stage::new(1);
         let (customer, agent) = two(&mut stage, codec);
+        // Full-scale noise and a whisper together would be limited in the agent's ear.
+        stage.phone(customer).sound = tones::tone(400.0);
         let supervisor = stage.join(Role::Supervisor);
         stage.phone(supervisor).sound = tones::tone(700.0);
         // Until the agent's first packet the customer's line is fed by the clock.

@@ -72,11 +72,14 @@ fn rtcp() {
 
 #[test]
 fn extended_reports() {
+    let (begin, end, least, most, mean, deviation) = (100, 350, 1, 90, 20, 7);
+    let summary = xr::Summary { of: 7, begin, end, lost: 3, duplicates: 1, least, most, mean, deviation };
+    let told = |echo| xr::Report { reference: Some(echo), summary: Some(summary), metrics: None };
     let mut good = Vec::new();
-    xr::write(MediaTime::from_millis(2500), 7, None, &mut good);
+    xr::write(MediaTime::from_millis(2500), 7, &told(None), &mut good);
     let echo = xr::read(MediaTime::from_millis(2600), 7, &good).reference;
     let mut both = Vec::new();
-    xr::write(MediaTime::from_millis(2700), 9, echo, &mut both);
+    xr::write(MediaTime::from_millis(2700), 9, &told(echo), &mut both);
     fuzz("RTCP XR", &[good, both], 120, |bytes| {
         let told = xr::read(MediaTime::from_millis(5000), 7, bytes);
         assert!(told.round_trip.is_none_or(|r| (0..=30_001).contains(&r.as_millis())), "{told:?}");

@@ -3,8 +3,9 @@
 
 mod support;
 
+use sotto::call::ears::{Ears, LeakGuard};
 use sotto::call::sdp::{Keyring, Keys, MasterKey, Suite};
-use sotto::call::{Audience, Call, FRAME, Output, Port, Speaker};
+use sotto::call::{Audience, Call, FRAME, Output, Port, Speaker, Volume};
 use sotto::config::Way;
 use sotto::event::{Mode, Place, Role};
 use sotto::id::{CallId, LegId, Tenant};
@@ -182,6 +183,17 @@ fn overlay_of_a_clip() {
 }
 
 #[test]
+fn overlay_of_a_guarded_whisper() {
+    let duck = Volume::decibels(-12).unwrap();
+    let mut stage = Stage::with(Ears { duck, leak_guard: LeakGuard::Detect, level: true, ..Ears::default() });
+    stage.join(Role::Customer);
+    stage.join(Role::Agent);
+    stage.run(500);
+    stage.play(tones::beep(900.0, 40_000), Audience::Own(Mode::Whisper)).unwrap();
+    twenty_seconds_cost_nothing("a whispered clip that may leak", stage);
+}
+
+#[test]
 fn mixes_for_everyone() {
     for mode in [Mode::Spy, Mode::Whisper, Mode::Barge] {
         let (mut stage, ..) = stage(Codec::Pcma);
@@ -270,7 +282,10 @@ impl Surroundings for Nowhere {
     async fn speak(&self, _: CallId, _: sotto::event::Words, _: Mode) -> Result<sotto::id::ClipId, String> {
         Err("dumb".into())
     }
-    async fn prepare(&self, _: sotto::event::Words) {}
+    async fn prepare(&self, _: sotto::event::Words) -> Result<(), String> {
+        Ok(())
+    }
+    async fn cut(&self, _: CallId, _: sotto::id::ClipId, _: &'static str) {}
     fn record(&self, _: CallId, _: sotto::event::Event) {}
 }
 
@@ -286,6 +301,7 @@ fn frames_on_their_way_to_ears_and_recording() {
         playbook_dir: "".into(),
         ceiling: Mode::Whisper,
         sensitivity: sotto::config::Sensitivity::Standard,
+        ears: Default::default(),
     };
     let setting = Setting { playbooks: Arc::default(), coach, metrics: metrics.clone(), workers: Some(1) };
     let conversations = Conversations::start(setting, Arc::new(Nowhere), runtime.handle()).unwrap();

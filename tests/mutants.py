@@ -150,7 +150,7 @@ mutant("an ear makes up across a hole", "src/media/reader.rs", "None);\n        
 mutant("what was forgotten delays", JITTER, "        self.arrivals.forget();\n", "", lib("media::jitter"))
 mutant("silence is like sound", SHIFT, "        (true, false) | (false, true) => 0.0,\n        (false, false) =>", "        (true, false) | (false, true) | (false, false) =>", lib("media::plc"))
 mutant("every frame is marked barge", PACKETS, "let mark = mark(leg.live_mode(now)) |", "let mark = mark(Mode::Barge) |", lib("call::ticks"))
-mutant("routes are not decided anew after a mode", COMMANDS, "        self.legs[at].set_mode(mode, until);\n        self.reroute();", "        self.legs[at].set_mode(mode, until);")
+mutant("routes are not decided anew after a mode", COMMANDS, "            self.announce_barge();\n        }\n        self.reroute();\n        let effective", "            self.announce_barge();\n        }\n        let effective")
 mutant("a role's change keeps what was said before", COMMANDS, "        leg.party.role = role;\n        leg.voice.forget();", "        leg.party.role = role;")
 mutant("what was said is kept while nobody may hear it", ENGINE, "                leg.voice.forget();\n", "", lib("call::ticks"))
 mutant("a new supervisor keeps an old mode", COMMANDS, "        leg.set_mode(Mode::Spy, MediaTime::ZERO);\n", "")
@@ -168,6 +168,15 @@ mutant("spy is played", ENGINE, "            Mode::Spy => Err(Refusal::Spying),"
 mutant("a supervisor whispers into a bridge", COMMANDS, "        if mode == Mode::Whisper && from == Mode::Spy {\n            self.whisper_is_private()?;\n        }\n", "")
 mutant("the coach is put into whisper anywhere", COMMANDS, "        if mode == Mode::Whisper && self.mode == Mode::Spy {\n            self.whisper_is_private()?;\n        }\n", "")
 
+# ---- under a whisper
+LEAKS = test("a_leak_is_found_and_stopped")
+KIND = test("a_call_is_kind_to_ears")
+mutant("a leak is hardly turned down", "src/media/leak.rs", "const LEFT: f32 = 0.01;", "const LEFT: f32 = 0.1;", LEAKS)
+mutant("a leak that is over goes on", "src/media/leak.rs", "        self.search.forget();\n        self.state = State::Watching { lag: 0, agreed: 0 };\n", "        self.search.forget();\n", LEAKS)
+mutant("a whisper's echo has 100 ms", "src/call/watch.rs", "const ECHOES: Samples = Samples::from_millis(800);", "const ECHOES: Samples = Samples::from_millis(100);", LEAKS)
+mutant("silence ducks", "src/media/blend.rs", "if whisper.iter().any(|s| s.saturating_abs() >= SILENT)", "if !whisper.is_empty()", KIND)
+mutant("a sum is clipped", "src/media/limit.rs", "        self.gain = recovering.min(knee(loud) / loud);", "        self.gain = recovering.min(1.0);", KIND)
+
 # ---- closing
 mutant("close cuts nothing", COMMANDS, "        self.cut_all(\"the coach has left\");\n", "")
 mutant("close leaves the ears open", ENGINE, "self.options.listen && !self.closed", "self.options.listen")
@@ -184,9 +193,9 @@ mutant("a decoder remembers what is forgotten", VOICE, "            decoder.rese
 mutant("what was gathered leaves after the command", ENGINE, "        self.flush_all();\n        let ack", "        let ack", test("a_mode_change_is_atomic"))
 mutant("a number is left out when a line comes back", PACKETS, "Path::Relay(_) | Path::Overlay(_) | Path::Mix => self.legs[to].sender.swallow(origin),", "Path::Relay(_) | Path::Overlay(_) | Path::Mix => {}", test("the_line_goes_on_through_every_change"))
 mutant("pieces are stamped from one time", SENDER, "last.at + self.length(last.samples)", "last.at", lib("media::sender"))
-mutant("a clip is laid under another codec's voice", PACKETS, "if n < count { sample.saturating_add(*under) } else { *under }", "if n < count { *sample } else { *under }", test("every_codec_keeps_the_table"))
+mutant("a clip is laid under another codec's voice", PACKETS, "leg.blend.sample(*under, if n < count { *sample } else { 0 })", "if n < count { *sample } else { *under }", test("every_codec_keeps_the_table"))
 mutant("relay transcodes", PACKETS, "|out| out.extend_from_slice(packet.payload)", "|out| out.extend(packet.payload.iter().map(|b| Law::Mu.encode(Law::Mu.decode(*b))))", test("customer_gets_the_agents_own_packets"))
-mutant("silence is encoded anew", OVERLAY, "        (true, 0) => *byte,\n", "", test("customer_gets_the_agents_own_packets"))
+mutant("silence is encoded anew", OVERLAY, "if from == to && heard == voice { *byte } else { to.encode(heard) }", "to.encode(heard)", test("customer_gets_the_agents_own_packets"))
 mutant("a used number is sent again", SENDER, "i16::MIN..0 => return None,", "i16::MIN..0 => old,", lib("media::sender"))
 
 # ---- who is listened to
@@ -208,7 +217,7 @@ mutant("a refusal is heard by all", KEYS, "let audience = Audience::Legs(vec![le
 mutant("a refused key says nothing", KEYS, "                    self.say_no(id);\n", "", STEER)
 mutant("a key changes another's mode", KEYS, "self.set_supervisor(id, mode, Actor::Person)", "self.set_supervisor(self.legs[self.legs.len() - 1].id(), mode, Actor::Person)", STEER)
 mutant("a volume is another's", KEYS, "        self.legs[at].volume = volume;\n", "        let last = self.legs.len() - 1;\n        self.legs[last].volume = volume;\n", STEER)
-mutant("a volume is everyone's", TICKS, "leg.fader.fade(leg.volume, pcm);", "leg.fader.fade(crate::media::volume::Volume::decibels(6).unwrap_or_default(), pcm);", STEER)
+mutant("a volume is everyone's", TICKS, "sum.fade(&mut leg.fader, leg.volume);", "sum.fade(&mut leg.fader, crate::media::volume::Volume::decibels(6).unwrap_or_default());", STEER)
 mutant("a volume leaves relay be", ENGINE, "listener.can_be_sent_to() && listener.volume.is_unity()", "listener.can_be_sent_to()", STEER)
 mutant("who leaves stays", KEYS, "Key::Leave => self.remove_leg(at, \"supervisor left\".into()),", "Key::Leave => {}", STEER)
 mutant("a listener answers a call", COMMANDS, "self.legs.iter().find(|l| l.party.role != Role::Supervisor);", "self.legs.iter().next();", STEER)
@@ -239,7 +248,7 @@ mutant("a line without a key does where one is required", SDP_READ, "plain.filte
 # Of the shell, SRTP alone: it is as pure.
 CORE = ["id", "time", "event", "media", "call"]
 SRTP = "src/io/srtp"
-CRATES = ["aes", "aes-gcm", "audio-codec", "base64", "ctr", "hmac", "opus", "realfft", "rtc-rtcp", "rubato", "sdp-types", "serde", "serde_json", "sha1", "thiserror", "uuid"]
+CRATES = ["aes", "aes-gcm", "audio-codec", "base64", "ctr", "hmac", "hound", "opus", "realfft", "rtc-rtcp", "rubato", "sdp-types", "serde", "serde_json", "sha1", "sonora", "thiserror", "uuid"]
 
 
 def copy(scratch):

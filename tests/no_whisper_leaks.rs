@@ -13,8 +13,10 @@
 
 mod support;
 
+use sotto::call::ears::Ears;
 use sotto::call::{
-    Ack, Audience, Call, ClipSpec, Command, LegMedia, LegSpec, Output, Port, Refusal, Sound, Speaker as Who,
+    Ack, Audience, Call, CallOptions, ClipSpec, Command, LegMedia, LegSpec, Output, Port, Refusal, Sound,
+    Speaker as Who, Volume,
 };
 use sotto::event::{Actor, Event, Mode, Place, Role, What};
 use sotto::id::{ClipId, LegId};
@@ -137,7 +139,10 @@ fn number(name: &str, otherwise: u64) -> u64 {
 
 impl World {
     fn new(seed: u64) -> Self {
-        let call = Call::new(support::options(seed));
+        // In half of the calls voices go down under a whisper. Clicks stay clicks.
+        let duck = Volume::decibels(if seed & 8 == 0 { -12 } else { 0 }).unwrap();
+        let ears = Ears { duck, ..Ears::default() };
+        let call = Call::new(CallOptions { ears, ..support::options(seed) });
         let now = call.poll_timeout().unwrap().as_millis();
         World {
             call,

@@ -87,6 +87,10 @@ impl Stage {
                     self.events.push(event);
                 }
                 Output::Recognise(job) => self.answers.push((self.now + RECOGNITION, self.recognise(&job))),
+                Output::Prepare { prompt, .. } => {
+                    self.conversation.handle(self.now, Input::Prepared { prompt, result: Ok(()) });
+                }
+                Output::Cut { .. } => panic!("a clip is cut"),
                 Output::Speak { prompt, text, mode } => {
                     assert_eq!(mode, Mode::Whisper);
                     assert!(!self.agent_speaks, "nothing is whispered over the agent's words");

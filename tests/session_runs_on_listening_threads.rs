@@ -39,7 +39,10 @@ impl Surroundings for Script {
         self.spoken.lock().unwrap().push((call, text, mode));
         Ok(ClipId(1))
     }
-    async fn prepare(&self, _: Words) {}
+    async fn prepare(&self, _: Words) -> Result<(), String> {
+        Ok(())
+    }
+    async fn cut(&self, _: CallId, _: ClipId, _: &'static str) {}
     fn record(&self, call: CallId, event: Event) {
         self.told.lock().unwrap().push((call, event));
     }

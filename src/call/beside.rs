@@ -11,6 +11,7 @@
 use crate::call::mode::{self, Party, Source};
 use crate::call::packets::mark;
 use crate::call::voice::Reading;
+use crate::call::watch::Whisperer;
 use crate::event::Mode;
 use crate::id::LegId;
 use crate::media::codec::Codec;
@@ -37,16 +38,19 @@ pub(crate) struct Beside {
     /// Samples of the present frame that have been heard.
     used: usize,
     beat: Beat,
+    /// Where what it whispers goes on, for the guard on the listener's line.
+    whispered: i64,
 }
 
 impl Beside {
     /// For a listener at `rate`. Allocates.
     pub fn new(party: Party, codec: Codec, origin: Origin, rate: Rate) -> Self {
         let mut reading = Reading::default();
-        reading.prepare(codec.rate(), rate, true);
+        [rate, Rate::Narrow].into_iter().for_each(|rate| reading.prepare(codec.rate(), rate, true));
         let jitter = Jitter::new(codec.rate(), codec.clock());
         let generation = origin.generation;
-        Beside { party, codec, generation, rate, jitter, reading, used: rate.frame(), beat: Beat::default() }
+        let (used, beat, whispered) = (rate.frame(), Beat::default(), i64::MIN / 2);
+        Beside { party, codec, generation, rate, jitter, reading, used, beat, whispered }
     }
 
     /// Whether it is still what it was made for.
@@ -68,8 +72,15 @@ impl Beside {
         self.jitter.push(now, timestamp, pcm, mark);
     }
 
-    /// Adds the next samples to `out`, as far as `listener` may hear them: those received in a mode that lets it.
-    pub fn add(&mut self, now: MediaTime, listener: Party, out: &mut [i16]) {
+    /// Adds the next samples to `out`, as far as `listener` may hear them: those received in a mode that lets it. What
+    /// of them is whispered is told besides: as it is heard, and at 8 kHz for the guard on the listener's line.
+    pub fn add(
+        &mut self,
+        now: MediaTime,
+        listener: Party,
+        out: &mut [i16],
+        mut whispered: impl FnMut(&[i16], Whisperer<'_>, &[i16]),
+    ) {
         let mut rest = out;
         while !rest.is_empty() {
             if self.used >= self.rate.frame() {
@@ -82,9 +93,15 @@ impl Beside {
             let (pcm, marks) = self.reading.at(self.codec.rate(), self.rate);
             let ready = pcm.get(self.used..).unwrap_or_default();
             let count = ready.len().min(rest.len());
-            let (now, later) = rest.split_at_mut(count);
+            let (sums, later) = rest.split_at_mut(count);
             if was_for(listener, self.party, marks) {
-                now.iter_mut().zip(ready).for_each(|(sum, sample)| *sum = sum.saturating_add(*sample));
+                sums.iter_mut().zip(ready).for_each(|(sum, sample)| *sum = sum.saturating_add(*sample));
+                if marks & mark(Mode::Whisper) != 0 {
+                    let (narrow, _) = self.reading.at(self.codec.rate(), Rate::Narrow);
+                    let [from, to] = [self.used, self.used + count].map(|n| n * narrow.len() / self.rate.frame());
+                    let narrow = narrow.get(from..to).unwrap_or_default();
+                    whispered(&ready[..count], Whisperer::Beside(&mut self.whispered), narrow);
+                }
             }
             self.used += count.max(1);
             rest = later;
@@ -177,7 +194,7 @@ mod tests {
                     said += 20;
                 } else {
                     let mut out = vec![0; packet_ms as usize * 8];
-                    beside.add(at(passes), agent, &mut out);
+                    beside.add(at(passes), agent, &mut out, |_, _, _| ());
                     if passed > 2000 {
                         // A packet's last sample lies 20 ms after the packet came: what is late counts from there.
                         let last = i64::from(*out.last().unwrap()) - 1;
@@ -208,7 +225,7 @@ mod tests {
             let mode = if n < 5 { Mode::Barge } else { Mode::Whisper };
             beside.push(MediaTime::from_millis(n * 20), origin(), n as u32 * 160, &[1000; FRAME], mark(mode));
             let mut out = [0; FRAME];
-            beside.add(MediaTime::from_millis(n * 20 + 3), customer, &mut out);
+            beside.add(MediaTime::from_millis(n * 20 + 3), customer, &mut out, |_, _, _| ());
             loud += i32::from(out[FRAME / 2] != 0);
             assert!(n <= 5 || out == [0; FRAME], "frame {n}");
         }

@@ -3,7 +3,7 @@
 //! An audience is fixed when the first sample leaves. From then on it can only shrink.
 
 use crate::call::mode::{self, Gain, Party, Source};
-use crate::call::{Audience, ClipSpec, Refusal};
+use crate::call::{Audience, ClipSpec, Refusal, Sound, Volume};
 use crate::id::{ClipId, LegId};
 use crate::media::pcm::Rate;
 
@@ -25,10 +25,25 @@ struct Ear {
 pub(crate) struct Clip {
     pub id: ClipId,
     pub spec: ClipSpec,
+    /// What is heard before it, as it is.
+    prelude: Sound,
+    /// Brings it to the loudness of the call.
+    gain: f32,
+    /// A signal, this loud, and not words: nothing to be kept from anybody.
+    pub signal: Option<Volume>,
     /// Empty until the first sample leaves.
     ears: Vec<Ear>,
     audience: Vec<LegId>,
     begun: bool,
+}
+
+/// How a clip is said.
+#[derive(Default)]
+pub(crate) struct Manner {
+    /// What is heard before it.
+    pub prelude: Sound,
+    /// How much louder than it was rendered.
+    pub volume: Volume,
 }
 
 /// What was read of a clip.
@@ -38,6 +53,8 @@ pub(crate) struct Read {
     pub count: usize,
     /// Where they began, at 48 kHz.
     pub began: usize,
+    /// What is left of the clip after them, at 48 kHz; without end where it is played over and over.
+    pub left: usize,
 }
 
 /// The queue, in the order of commands.
@@ -71,7 +88,8 @@ impl Clip {
             Audience::Legs(_) => false,
         }
     }
-    pub fn begin(&mut self, audience: Vec<LegId>) {
+    fn begin(&mut self, audience: Vec<LegId>, manner: Manner) {
+        (self.prelude, self.gain) = (manner.prelude, manner.volume.factor());
         self.ears = audience.iter().map(|leg| Ear { leg: *leg, position: 0, done: false }).collect();
         self.audience = audience;
         self.begun = true;
@@ -96,32 +114,52 @@ impl Clip {
 
     /// Copies the next samples for `leg` at `rate` into `out`; answers how many there were, and where they began.
     fn read(&mut self, leg: LegId, rate: Rate, out: &mut [i16]) -> (usize, usize) {
-        let (pcm, looped) = (self.spec.pcm.at(rate), self.spec.looped);
+        let Clip { spec, prelude, gain, .. } = self;
+        let (before, pcm, looped) = (prelude.at(rate), spec.pcm.at(rate), spec.looped);
         let step = rate.clock_per_sample() as usize;
         let Some(ear) = self.ears.iter_mut().find(|e| e.leg == leg && !e.done) else { return (0, 0) };
         let (mut copied, began) = (0, ear.position);
         while copied < out.len() && !ear.done {
-            let left = pcm.get(ear.position / step..).unwrap_or_default();
+            let at = ear.position / step;
+            let (left, gain) = match before.get(at..).filter(|left| !left.is_empty()) {
+                Some(left) => (left, 1.0),
+                None => (pcm.get(at - before.len()..).unwrap_or_default(), *gain),
+            };
             let now = left.len().min(out.len() - copied);
-            out[copied..copied + now].copy_from_slice(&left[..now]);
+            out[copied..copied + now].iter_mut().zip(left).for_each(|(to, from)| *to = scaled(*from, gain));
             copied += now;
             ear.position += now * step;
-            if ear.position / step >= pcm.len() {
-                ear.position = 0;
+            if ear.position / step >= before.len() + pcm.len() {
+                ear.position = before.len() * step;
                 ear.done = !looped;
             }
         }
         (copied, began)
     }
 
+    /// What a leg has yet to hear, at 48 kHz.
+    fn left(&self, leg: LegId) -> usize {
+        let whole = (self.prelude.len() + self.spec.pcm.len()) * Rate::Narrow.clock_per_sample() as usize;
+        match self.ears.iter().find(|e| e.leg == leg && !e.done) {
+            Some(_) if self.spec.looped => usize::MAX,
+            Some(ear) => whole.saturating_sub(ear.position),
+            None => 0,
+        }
+    }
+
     /// The samples at `rate` of what was read from `began` on for `length` ticks of 48 kHz.
     pub fn told(&self, rate: Rate, began: usize, length: usize) -> impl Iterator<Item = i16> + '_ {
-        let pcm = self.spec.pcm.at(rate);
+        let (before, pcm) = (self.prelude.at(rate), self.spec.pcm.at(rate));
         let step = rate.clock_per_sample() as usize;
         let (from, until) = (began / step, (began + length) / step);
-        let first = pcm.get(from..).unwrap_or_default();
-        first.iter().chain(pcm.iter().cycle()).copied().take(until - from)
+        let said = |at: usize| scaled(pcm.get((at - before.len()) % pcm.len().max(1)).copied().unwrap_or(0), self.gain);
+        (from..until).map(move |at| before.get(at).copied().unwrap_or_else(|| said(at)))
     }
+}
+
+/// At a gain of 1 as it is.
+fn scaled(sample: i16, gain: f32) -> i16 {
+    if gain == 1.0 { sample } else { (f32::from(sample) * gain).round() as i16 }
 }
 
 impl Clips {
@@ -136,11 +174,23 @@ impl Clips {
         if self.queue.len() >= MAX_CLIPS {
             return Err(Refusal::TooManyClips(self.queue.len()));
         }
+        Ok(self.push(spec, None))
+    }
+
+    /// Takes a signal in, if there is room.
+    pub fn add_signal(&mut self, pcm: Sound, volume: Volume, legs: Vec<LegId>) {
+        if self.queue.len() < MAX_CLIPS && !legs.is_empty() {
+            self.push(ClipSpec { pcm, audience: Audience::Legs(legs), looped: false, text: None }, Some(volume));
+        }
+    }
+
+    fn push(&mut self, spec: ClipSpec, signal: Option<Volume>) -> ClipId {
         self.named += 1;
         self.waiting += 1;
         let id = ClipId(self.named);
-        self.queue.push(Clip { id, spec, ears: Vec::new(), audience: Vec::new(), begun: false });
-        Ok(id)
+        let (prelude, gain) = (Sound::default(), 1.0);
+        self.queue.push(Clip { id, spec, prelude, gain, signal, ears: Vec::new(), audience: Vec::new(), begun: false });
+        id
     }
 
     pub fn any_waiting(&self) -> bool {
@@ -164,9 +214,9 @@ impl Clips {
     pub fn own_playing(&self) -> bool {
         self.queue.iter().any(|c| c.begun && matches!(c.spec.audience, Audience::Own(_)))
     }
-    pub fn begin(&mut self, at: usize, audience: Vec<LegId>) {
+    pub fn begin(&mut self, at: usize, audience: Vec<LegId>, manner: Manner) {
         if let Some(clip) = self.queue.get_mut(at) {
-            clip.begin(audience);
+            clip.begin(audience, manner);
             self.waiting = self.waiting.saturating_sub(1);
         }
     }
@@ -193,6 +243,7 @@ impl Clips {
     pub fn read(&mut self, listener: Party, rate: Rate, out: &mut [i16]) -> Option<(usize, Read)> {
         let at = self.queue.iter().position(|c| c.reaches(listener))?;
         let (count, began) = self.queue.get_mut(at)?.read(listener.leg, rate, out);
-        Some((at, Read { count, began }))
+        let left = self.queue.get(at)?.left(listener.leg);
+        Some((at, Read { count, began, left }))
     }
 }

@@ -50,7 +50,7 @@ impl Call {
         if self.legs.len() >= MAX_LEGS {
             return Err(Refusal::Limit("a call may have 16 legs at most"));
         }
-        let supervises = spec.role == Role::Supervisor;
+        let (supervises, barges) = (spec.role == Role::Supervisor, spec.mode == Mode::Barge);
         if supervises && spec.mode == Mode::Whisper {
             self.whisper_is_private()?;
         }
@@ -58,10 +58,13 @@ impl Call {
         let id = LegId(self.named_legs);
         let joined = What::LegJoined { role: spec.role, address: spec.address.clone() };
         let supervisor = What::SupervisorJoined { who: spec.address.clone(), mode: spec.mode };
-        self.legs.push(Leg::new(id, spec, self.now, &mut self.seed));
+        self.legs.push(Leg::new(id, spec, self.options.ears.duck, self.now, &mut self.seed));
         self.tell(Some(id), joined);
         if supervises {
             self.tell(Some(id), supervisor);
+            if barges {
+                self.announce_barge();
+            }
         }
         self.regroup();
         Ok(Ack::Leg(id))
@@ -70,6 +73,9 @@ impl Call {
     /// Another address is another far end; the same one after a hold is not.
     fn set_media(&mut self, at: usize, media: LegMedia) {
         let moved = self.legs[at].media.remote != media.remote;
+        if self.legs[at].media.codec != media.codec {
+            self.unwatch(at);
+        }
         self.legs[at].set_media(self.now, media);
         self.changed(at, "media");
         if moved {
@@ -117,6 +123,7 @@ impl Call {
         leg.voice.restart();
         leg.line.forget();
         leg.beside.clear();
+        leg.watch.iter_mut().for_each(|w| w.forget());
         let id = leg.id();
         self.legs.iter_mut().for_each(|l| l.beside.retain(|b| b.source() != id));
         self.clips.lose(id, |_| true);
@@ -194,6 +201,9 @@ impl Call {
         }
         let until = if self.widens(party, from, mode) { self.now + MUTE } else { MediaTime::ZERO };
         self.legs[at].set_mode(mode, until);
+        if mode == Mode::Barge && from != mode {
+            self.announce_barge();
+        }
         self.reroute();
         let effective = self.effective();
         if from != mode {

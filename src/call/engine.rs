@@ -8,6 +8,8 @@ use crate::call::outbox::Outbox;
 use crate::call::pause::Pause;
 use crate::call::permission::{Permits, Purpose, allowed};
 use crate::call::record::Track;
+use crate::call::signal::Signals;
+use crate::call::ticks::whispers;
 use crate::call::voice::{Passing, Wanted};
 use crate::call::{Ack, Audience};
 use crate::call::{CallOptions, CallState, Command, Output, Port, Refusal};
@@ -41,6 +43,7 @@ pub struct Call {
     /// The recording's rate: that of the first answered leg.
     pub(super) record_rate: Rate,
     pub(super) outbox: Outbox,
+    pub(super) signals: Signals,
     pub(super) seed: Seed,
     pub(super) next_tick: MediaTime,
     /// The present time; it never goes back.
@@ -80,6 +83,7 @@ impl Call {
             tracks: None,
             record_rate: Rate::Narrow,
             outbox: Outbox::default(),
+            signals: Signals::ready(),
             seed,
             next_tick: MediaTime::from_millis(phase),
             now: MediaTime::ZERO,
@@ -201,6 +205,7 @@ impl Call {
             }
             (leg.listened, leg.tapped, leg.mixed) = (listened, tapped, mixed);
         }
+        self.arm();
         self.prepare();
         self.reroute_at = self.legs.iter().filter_map(|l| l.muted_until(self.now)).min();
     }
@@ -282,7 +287,11 @@ impl Call {
         for listener in self.legs.iter().filter(|l| self.hears(l, leg)) {
             let rate = listener.rate() as usize;
             match listener.path {
-                Path::Mix => wanted.mix[rate] |= leg.mixed,
+                Path::Mix => {
+                    wanted.mix[rate] |= leg.mixed;
+                    wanted.mix[Rate::Narrow as usize] |=
+                        leg.mixed && listener.watch.is_some() && whispers(self.now, leg);
+                }
                 Path::Overlay(_) if is_beside_of(listener, leg) => wanted.packets[leg.rate() as usize] = true,
                 Path::Overlay(_) if listener.is_laid_over(leg) => {}
                 Path::Overlay(_) => wanted.packets[rate] = true,
@@ -367,7 +376,8 @@ impl Call {
         }
         let (id, text, rule) = (clip.id, clip.spec.text.clone(), clip.spec.audience.clone());
         let audience: Vec<LegId> = self.legs.iter().filter(|l| self.is_for(&rule, l)).map(Leg::id).collect();
-        self.clips.begin(at, audience.clone());
+        let manner = self.manner(at, &audience);
+        self.clips.begin(at, audience.clone(), manner);
         if let (Audience::Own(own), Mode::Spy) = (rule, self.mode) {
             self.borrowed = true;
             self.change_coach(own, Actor::Coach);

@@ -173,8 +173,15 @@ mod tests {
     /// A real panic in the middle of a real input: the next packet passes.
     #[test]
     fn the_packet_after_a_panic_passes() {
-        let options =
-            CallOptions { seed: 1, caller: "a".into(), called: "b".into(), code: None, listen: true, record: true };
+        let options = CallOptions {
+            seed: 1,
+            caller: "a".into(),
+            called: "b".into(),
+            code: None,
+            listen: true,
+            record: true,
+            ears: Default::default(),
+        };
         let mut call = Call::new(options);
         for (role, port) in [(Role::Customer, 4000), (Role::Agent, 4002)] {
             let remote = ([127, 0, 0, 1], port).into();

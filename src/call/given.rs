@@ -1,8 +1,10 @@
 //! What the journal keeps of a command: all that a call needs to do the same again, but no audio.
 
+use crate::call::ears::Ears;
 use crate::call::{CallOptions, Command};
 use crate::event::{Given, What};
 use crate::media::seed::Seed;
+use serde::Deserialize;
 
 impl Command {
     /// As the journal keeps it; `None` for a question, which changes nothing, and for a key, which is never journalled
@@ -36,8 +38,8 @@ impl Command {
 impl CallOptions {
     /// As the journal keeps it: the first command of a call. The seed is hexadecimal: JSON's numbers have 53 bits.
     pub fn given(&self) -> Given {
-        let (seed, listen, record) = (Seed::written(self.seed), self.listen, self.record);
-        Given(serde_json::json!({ "do": "open", "seed": seed, "listen": listen, "record": record }))
+        let (seed, listen, record, ears) = (Seed::written(self.seed), self.listen, self.record, self.ears);
+        Given(serde_json::json!({ "do": "open", "seed": seed, "listen": listen, "record": record, "ears": ears }))
     }
 
     /// From the two events that begin a call: the first command, and `call.pending` with its names.
@@ -47,7 +49,9 @@ impl CallOptions {
         let flag = |name: &str| open.get(name)?.as_bool();
         let seed = Seed::read(open.get("seed")?.as_str()?)?;
         let (listen, record) = (flag("listen")?, flag("record")?);
-        Some(CallOptions { seed, caller: caller.clone(), called: called.clone(), code: *code, listen, record })
+        // Journals older than ears have none.
+        let ears = open.get("ears").map_or(Ok(Ears::default()), Ears::deserialize).ok()?;
+        Some(CallOptions { seed, caller: caller.clone(), called: called.clone(), code: *code, listen, record, ears })
     }
 }
 

@@ -6,11 +6,14 @@ use crate::call::keys::{Key, Keypad, Way};
 use crate::call::line::Line;
 use crate::call::mode::Party;
 use crate::call::voice::{Voice, Wanted};
+use crate::call::watch::Watch;
 use crate::call::{LegMedia, LegSpec, LegView};
 use crate::event::{Address, Mode, Place, Role};
 use crate::id::LegId;
+use crate::media::blend::Blend;
 use crate::media::jitter::{Ear, MOST};
 use crate::media::latch::{Latch, Verdict};
+use crate::media::level::Level;
 use crate::media::pcm::Rate;
 use crate::media::reception::{Arrival, Reception};
 use crate::media::rtcp;
@@ -69,6 +72,12 @@ pub(crate) struct Leg {
     pub line: Line,
     /// The supervisors it hears beside the source of its overlay.
     pub beside: Vec<Beside>,
+    /// How loud it speaks, if it is listened to.
+    pub level: Level,
+    /// How what it hears is put together.
+    pub blend: Blend,
+    /// The guard on what it says, once something was whispered to it.
+    pub watch: Option<Box<Watch>>,
     pub report_due: MediaTime,
     /// How loud it hears.
     pub volume: Volume,
@@ -91,7 +100,7 @@ pub(crate) struct Leg {
 }
 
 impl Leg {
-    pub fn new(id: LegId, spec: LegSpec, now: MediaTime, seed: &mut Seed) -> Self {
+    pub fn new(id: LegId, spec: LegSpec, duck: Volume, now: MediaTime, seed: &mut Seed) -> Self {
         let mut reception = Reception::new(spec.media.codec.clock());
         reception.count(counts(&spec.media));
         Leg {
@@ -107,6 +116,9 @@ impl Leg {
             voice: Voice::new(spec.media.codec),
             line: Line::new(&spec.media),
             beside: Vec::new(),
+            level: Level::default(),
+            blend: Blend::new(spec.media.codec.rate().hz(), duck),
+            watch: None,
             report_due: rtcp::due(now, seed, true),
             volume: Volume::default(),
             fader: Fader::default(),
@@ -136,6 +148,7 @@ impl Leg {
     pub fn read(&mut self, at: MediaTime) {
         if self.tapped {
             self.voice.pull(Ear::Tap, at);
+            self.level.heard(self.voice.at(Ear::Tap, self.rate()).0);
         }
         if self.mixed {
             self.voice.pull(Ear::Mix, at);
@@ -246,6 +259,7 @@ impl Leg {
             // Its buffers are of another rate.
             self.voice = Voice::new(media.codec);
             self.wanted = Wanted::default();
+            self.blend = self.blend.at(media.codec.rate().hz());
         }
         if (media.codec, media.shape) != (self.media.codec, self.media.shape) {
             self.line = Line::new(&media);

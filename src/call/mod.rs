@@ -7,6 +7,7 @@
 mod beside;
 mod clip;
 mod commands;
+pub mod ears;
 mod engine;
 pub mod fallback;
 mod far_end;
@@ -21,9 +22,11 @@ mod pause;
 pub mod permission;
 mod record;
 mod shape;
+mod signal;
 mod sound;
 mod ticks;
 mod voice;
+mod watch;
 
 pub use crate::media::volume::Volume;
 pub use engine::Call;
@@ -59,6 +62,8 @@ pub struct CallOptions {
     pub listen: bool,
     /// Whether `Output::Record` is wanted, until `Command::Close`.
     pub record: bool,
+    /// What is done for people's ears.
+    pub ears: ears::Ears,
 }
 
 /// What SDP settled for a leg.

@@ -39,7 +39,7 @@ impl Call {
             self.reroute();
         }
         match kind {
-            Kind::Voice => self.voice(at, &packet),
+            Kind::Voice => self.guarded(at, &packet),
             Kind::Digit => self.digit(at, &packet),
             Kind::Noise => {
                 self.legs[at].voice.take_noise(packet.payload);
@@ -49,7 +49,7 @@ impl Call {
         }
     }
 
-    fn voice(&mut self, at: usize, packet: &Packet<'_>) {
+    pub(super) fn voice(&mut self, at: usize, packet: &Packet<'_>) {
         for to in 0..self.legs.len() {
             if follows(&self.legs[to], &self.legs[at]) {
                 self.begin_clips(to);
@@ -96,8 +96,10 @@ impl Call {
         let Some(stamp) = self.follow(at, to, packet) else { return };
         // A late packet lies before what of the clip has left already: it passes without.
         let count = if stamp.late { 0 } else { self.lay(self.now, to, packet.payload.len()) };
-        let clip = &self.spoken[..count];
-        send(&mut self.outbox, &mut self.legs[to], stamp, |out| lay_over(packet.payload, from, law, clip, out));
+        let (clip, leg) = (&self.spoken[..count], &mut self.legs[to]);
+        let mut blend = leg.blend;
+        send(&mut self.outbox, leg, stamp, |out| lay_over(packet.payload, [from, law], clip, &mut blend, out));
+        self.legs[to].blend = blend;
     }
 
     /// Any codec to any: the packet's samples, with the clip added, in as few packets as the listener takes them.
@@ -119,10 +121,10 @@ impl Call {
             let Some(stamp) = stamp.filter(|s| !s.late) else { return };
             let count = self.lay(self.now, to, piece);
             let under = self.passing.get(rate).get(from..from + piece).unwrap_or_default();
-            for (n, (sample, under)) in self.spoken.iter_mut().zip(under).enumerate() {
-                *sample = if n < count { sample.saturating_add(*under) } else { *under };
-            }
             let leg = &mut self.legs[to];
+            for (n, (sample, under)) in self.spoken.iter_mut().zip(under).enumerate() {
+                *sample = leg.blend.sample(*under, if n < count { *sample } else { 0 });
+            }
             let (id, target, named) = (leg.id(), leg.target(), leg.media.payload_type);
             let (line, sender, pcm) = (&mut leg.line, &mut leg.sender, &self.spoken[..piece]);
             self.outbox.send(id, Port::Rtp, target, |out| sender.count(line.write(stamp, named, pcm, out)));
@@ -140,7 +142,17 @@ impl Call {
             return count;
         }
         spoken[count..].fill(0);
-        leg.beside.iter_mut().for_each(|b| b.add(at, leg.party, spoken));
+        let Leg { party, beside, blend, watch, .. } = leg;
+        for beside in beside {
+            beside.add(at, *party, spoken, |pcm, who, narrow| {
+                if party.role == Role::Agent {
+                    blend.cover(pcm);
+                }
+                if let Some(watch) = watch {
+                    watch.told(at, who, narrow.iter().copied());
+                }
+            });
+        }
         length
     }
 
@@ -149,6 +161,7 @@ impl Call {
         let (party, rate) = (self.legs[to].party, self.legs[to].rate());
         let length = length.min(self.spoken.len());
         let Some((clip, read)) = self.clips.read(party, rate, &mut self.spoken[..length]) else { return 0 };
+        self.whisper(at, to, clip, read);
         let recording = self.recording();
         let (Some(tracks), Some(clip), true) = (&mut self.tracks, self.clips.get(clip), recording) else {
             return read.count;
@@ -224,7 +237,7 @@ impl Call {
         });
     }
 
-    fn swallow(&mut self, at: usize) {
+    pub(super) fn swallow(&mut self, at: usize) {
         let origin = self.legs[at].origin();
         self.legs.iter_mut().for_each(|l| l.sender.swallow(origin));
     }

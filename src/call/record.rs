@@ -3,6 +3,7 @@
 //! Voices come out of the jitter buffers `DELAY` after they were received; what the coach says is known when it is
 //! sent. So clips wait here until the voices of the same moment are due.
 
+use crate::media::limit::Limiter;
 use crate::media::mix::Sum;
 use crate::media::pcm::Rate;
 use crate::time::{MediaTime, Samples};
@@ -21,13 +22,14 @@ pub(crate) struct Track {
     clip: Box<[i16]>,
     written: i64,
     read: i64,
+    pub limiter: Limiter,
 }
 
 impl Track {
     /// An empty channel at the recording's rate. Allocates.
     pub fn new(rate: Rate) -> Self {
         let ring = RING * (rate.frame() / Rate::Narrow.frame()).next_power_of_two();
-        Track { rate, clip: vec![0; ring].into(), written: i64::MIN, read: i64::MIN }
+        Track { rate, clip: vec![0; ring].into(), written: i64::MIN, read: i64::MIN, limiter: Limiter::new(rate.hz()) }
     }
 
     fn samples_in(&self, length: Samples) -> i64 {

@@ -1,13 +1,17 @@
 //! What a clip sounds like, rendered ahead at every rate a leg may have: nothing is resampled while it plays.
 
+use crate::media::level::Level;
 use crate::media::pcm::Rate;
 use crate::media::resample::{UnusableRate, convert};
+use crate::media::volume::Volume;
 use std::sync::Arc;
 
 /// A piece of sound, mono. Cheap to clone.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sound {
     renderings: [Arc<[i16]>; 3],
+    level: Level,
+    peak: u16,
 }
 
 impl Sound {
@@ -21,14 +25,28 @@ impl Sound {
             made.resize(narrow.len() * (rate.frame() / Rate::Narrow.frame()), 0);
             Ok(made.into())
         };
-        Ok(Sound { renderings: [render(Rate::Narrow)?, render(Rate::Wide)?, render(Rate::Full)?] })
+        Ok(Sound::weighed([render(Rate::Narrow)?, render(Rate::Wide)?, render(Rate::Full)?]))
     }
 
     /// Renderings made elsewhere, of one length, the lowest rate first.
     pub fn rendered(renderings: [Arc<[i16]>; 3]) -> Option<Sound> {
         let [narrow, wide, full] = &renderings;
         let agree = wide.len() == 2 * narrow.len() && full.len() == 6 * narrow.len();
-        agree.then_some(Sound { renderings })
+        agree.then(|| Sound::weighed(renderings))
+    }
+
+    fn weighed(renderings: [Arc<[i16]>; 3]) -> Sound {
+        let [narrow, ..] = &renderings;
+        let mut level = Level::default();
+        narrow.chunks(Rate::Narrow.frame()).for_each(|frame| level.heard(frame));
+        let peak = narrow.iter().map(|s| s.unsigned_abs()).max().unwrap_or(0);
+        Sound { renderings, level, peak }
+    }
+
+    /// What brings it to the loudness of `voices`, where both are known and it does not clip.
+    pub fn towards(&self, voices: &Level) -> Volume {
+        let room = 20.0 * (f32::from(i16::MAX) / f32::from(self.peak.max(1))).log10();
+        self.level.towards(voices).at_most(room)
     }
 
     /// Its samples at a rate.

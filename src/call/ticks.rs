@@ -9,8 +9,9 @@ use crate::call::packets::Written;
 use crate::call::pause::Pause;
 use crate::call::permission::{Permits, Purpose, allowed};
 use crate::call::voice::silence;
+use crate::call::watch::Whisperer;
 use crate::call::{CallState, Port};
-use crate::event::{Role, What};
+use crate::event::{Mode, Role, What};
 use crate::media::jitter::{DELAY, Ear, Made};
 use crate::media::pcm::Rate;
 use crate::media::rtcp;
@@ -43,11 +44,13 @@ impl Call {
         self.legs.iter_mut().for_each(|leg| leg.read(at));
         self.tap(at);
         if send {
+            self.beep();
             self.drop_vain_clips();
             for to in 0..self.legs.len() {
                 self.feed(at, to);
             }
         }
+        self.watch_on();
         self.settle();
         self.report();
     }
@@ -95,7 +98,7 @@ impl Call {
                 sum.add(voice);
             }
             track.collect(at, sum);
-            sum.frame(side);
+            sum.frame(|s| track.limiter.sample(s), side);
         }
         let [customer, agent] = &self.mixed;
         self.outbox.record(at, rate, customer, agent);
@@ -134,6 +137,7 @@ impl Call {
         let rate = leg.rate();
         self.add_voices(to);
         let count = self.lay(at, to, rate.frame());
+        self.add_whispers(at, to);
         self.sum.add(&self.spoken[..count]);
         match self.legs[to].can_be_sent_to() {
             true => self.say(at, to),
@@ -144,9 +148,9 @@ impl Call {
     /// Sends the sum to a leg, or gathers it for a longer packet; a clip's last samples do not wait.
     fn say(&mut self, at: MediaTime, to: usize) {
         let Call { outbox, sum, mixed: [pcm, _], .. } = self;
-        sum.frame(pcm);
         let leg = &mut self.legs[to];
-        leg.fader.fade(leg.volume, pcm);
+        sum.fade(&mut leg.fader, leg.volume);
+        sum.frame(|s| leg.blend.limit(s), pcm);
         let (id, target, named) = (leg.id(), leg.target(), leg.media.payload_type);
         let mut written = Written::default();
         leg.line.say(at, pcm, &mut leg.sender, |encoder, stamp, pcm| {
@@ -173,7 +177,7 @@ impl Call {
         }
     }
 
-    /// Begins the sum with what the others say to a leg that is mixed for.
+    /// Begins the sum with what the others say to a leg that is mixed for, whispers apart.
     fn add_voices(&mut self, to: usize) {
         let permits = self.permits();
         let Call { legs, sum, now, .. } = self;
@@ -181,13 +185,33 @@ impl Call {
         let rate = listener.rate();
         sum.begin(rate);
         if listener.path == Path::Mix {
-            for source in legs.iter().filter(|s| hears(*now, permits, listener, s)) {
-                let (pcm, marks) = source.voice.at(Ear::Mix, rate);
-                if was_for(listener.party, source.party, marks) {
-                    sum.add(pcm);
+            for source in legs.iter().filter(|s| hears(*now, permits, listener, s) && was_mixed_for(listener, s)) {
+                if !whispers(*now, source) {
+                    sum.add(source.voice.at(Ear::Mix, rate).0);
                 }
             }
         }
+    }
+
+    /// Adds what supervisors whisper to a leg; an agent's other voices go down under it.
+    fn add_whispers(&mut self, at: MediaTime, to: usize) {
+        let (permits, now) = (self.permits(), self.now);
+        let Call { legs, sum, .. } = self;
+        let (mut blend, mut watch) = (legs[to].blend, legs[to].watch.take());
+        let (listener, rate) = (&legs[to], legs[to].rate());
+        let heard = |s: &&Leg| hears(now, permits, listener, s) && was_mixed_for(listener, s) && whispers(now, s);
+        let live = || legs.iter().filter(heard).filter(|_| listener.path == Path::Mix);
+        if listener.party.role == Role::Agent {
+            live().for_each(|s| blend.cover(s.voice.at(Ear::Mix, rate).0));
+        }
+        sum.change(|voices| blend.duck(voices));
+        for source in live() {
+            sum.add(source.voice.at(Ear::Mix, rate).0);
+            if let Some(watch) = &mut watch {
+                watch.told(at, Whisperer::Mixed, source.voice.at(Ear::Mix, Rate::Narrow).0.iter().copied());
+            }
+        }
+        (legs[to].blend, legs[to].watch) = (blend, watch);
     }
 
     fn report(&mut self) {
@@ -208,6 +232,16 @@ impl Call {
         }
         self.outbox.send(id, Port::Rtcp, target, |out| leg.write_report(now, leaving, out));
     }
+}
+
+/// Whether a leg's voice is a whisper now.
+pub(super) fn whispers(now: MediaTime, source: &Leg) -> bool {
+    source.party.role == Role::Supervisor && source.live_mode(now) == Mode::Whisper
+}
+
+/// Whether every sample of the source's present frame was received in a mode in which `listener` hears it.
+fn was_mixed_for(listener: &Leg, source: &Leg) -> bool {
+    was_for(listener.party, source.party, source.voice.at(Ear::Mix, listener.rate()).1)
 }
 
 /// The two sides of a conversation.
@@ -263,8 +297,15 @@ mod tests {
     }
 
     fn call() -> Call {
-        let options =
-            CallOptions { seed: 1, caller: "a".into(), called: "b".into(), code: None, listen: false, record: false };
+        let options = CallOptions {
+            seed: 1,
+            caller: "a".into(),
+            called: "b".into(),
+            code: None,
+            listen: false,
+            record: false,
+            ears: Default::default(),
+        };
         Call::new(options)
     }
 

@@ -1,13 +1,15 @@
 //! Brings one prompt to the agent: a whisper while the agent is silent, or a line on the screen where there can be none.
 //!
 //! ```text
-//!            agent silent              accepted               last sample sent
-//!  Waiting ───────────────► Asked ───────────────► Speaking ───────────────────► spoken
-//!     │ its moment passed     │ refused, no answer    │ cut, never ended
-//!     └───────────────────────┴───────────────────────┴────────────────────────► shown, with the reason
+//!            voice ready          agent silent              accepted               last sample sent
+//!  Preparing ───────────► Waiting ───────────────► Asked ───────────────► Speaking ───────────────────► spoken
+//!     │ none in time        │ its moment passed      │ refused, no answer   │ cut, never ended, not begun in time
+//!     └─────────────────────┴────────────────────────┴──────────────────────┴─────────────────────────► shown, with the reason
 //! ```
 //!
-//! In come the time, whether the agent speaks, the call's answer and its clips; out comes one [`Act`] at a time.
+//! Its voice is made before silence is waited for, so that between the look at the agent and the first sample there is
+//! nothing that takes time. In come the time, whether the agent speaks, the call's answer and its clips; out comes one
+//! [`Act`] at a time.
 
 use crate::event::Words;
 use crate::id::{ClipId, PromptId};
@@ -18,8 +20,8 @@ use std::collections::VecDeque;
 const VOICE_COMES: Samples = Samples::from_millis(10_000);
 /// A clip lasts at most a minute and may wait for another: past this its end was lost.
 const CLIP_ENDS: Samples = Samples::from_millis(150_000);
-/// Clips remembered that ended before the call's answer named them. Full: the oldest is forgotten.
-const EARLY_ENDS: usize = 8;
+/// What is remembered of clips that began or ended before the call's answer named them. Full: the oldest is forgotten.
+const EARLY: usize = 16;
 
 /// One line of advice on its way.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,8 +37,12 @@ pub struct Prompt {
 /// What is to be done, or was.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Act {
+    /// Make its voice, and answer with `prepared`.
+    Prepare { prompt: PromptId, text: Words },
     /// Whisper it now.
     Whisper { prompt: PromptId, text: Words },
+    /// This clip is not to be heard (any more).
+    Cut { clip: ClipId, reason: &'static str },
     /// It is a line on the screen; why it was not spoken.
     Show { prompt: PromptId, text: Words, reason: String },
     /// It was spoken to its last sample.
@@ -51,13 +57,32 @@ pub struct Delivery {
 
 #[derive(Debug)]
 enum Stage {
+    /// Its voice is being made.
+    Preparing,
+    /// The agent speaks.
     Waiting,
-    Asked { since: MediaTime, ended: VecDeque<(ClipId, End)> },
-    Speaking { since: MediaTime, clip: ClipId },
+    /// The call is to take it as a clip.
+    Asked { since: MediaTime, early: VecDeque<(ClipId, Early)> },
+    /// It is a clip, heard already or not yet.
+    Speaking { since: MediaTime, clip: ClipId, started: bool },
 }
 
 /// How a clip ended: to its last sample, or cut for a reason.
 type End = Result<(), String>;
+
+/// What became of a clip that may be the prompt's.
+#[derive(Debug)]
+enum Early {
+    Started,
+    Over(End),
+}
+
+fn remember(early: &mut VecDeque<(ClipId, Early)>, clip: ClipId, told: Early) {
+    if early.len() == EARLY {
+        early.pop_front();
+    }
+    early.push_back((clip, told));
+}
 
 impl Delivery {
     /// The prompt under way.
@@ -65,56 +90,84 @@ impl Delivery {
         self.prompt.as_ref().map(|(prompt, _)| prompt.id)
     }
 
-    /// Takes on a prompt to be whispered. The one before must be done.
-    pub fn begin(&mut self, prompt: Prompt) {
+    /// Takes on a prompt to be whispered: its voice is made while the agent may still speak. The one before must be done.
+    pub fn begin(&mut self, prompt: Prompt) -> Act {
         debug_assert!(self.prompt.is_none(), "one prompt at a time");
-        self.prompt = Some((prompt, Stage::Waiting));
+        let act = Act::Prepare { prompt: prompt.id, text: prompt.text.clone() };
+        self.prompt = Some((prompt, Stage::Preparing));
+        act
+    }
+
+    /// The voice is there, or will never be. `advance` is due.
+    pub fn prepared(&mut self, id: PromptId, result: Result<(), String>) -> Option<Act> {
+        let (prompt, stage) = self.prompt.as_mut()?;
+        if prompt.id != id || !matches!(stage, Stage::Preparing) {
+            return None;
+        }
+        *stage = Stage::Waiting;
+        result.err().and_then(|reason| self.show(&reason))
     }
 
     /// Time has passed, or the agent began or stopped speaking.
     pub fn advance(&mut self, now: MediaTime, agent_speaks: bool) -> Option<Act> {
         let (prompt, stage) = self.prompt.as_mut()?;
         match stage {
+            Stage::Preparing if now >= prompt.useful_until => self.show("no voice was ready in time"),
             Stage::Waiting if now >= prompt.useful_until => self.show("the agent spoke until its moment had passed"),
             Stage::Waiting if agent_speaks => None,
             Stage::Waiting => {
-                *stage = Stage::Asked { since: now, ended: VecDeque::new() };
+                *stage = Stage::Asked { since: now, early: VecDeque::new() };
                 Some(Act::Whisper { prompt: prompt.id, text: prompt.text.clone() })
             }
             Stage::Asked { since, .. } if now >= *since + VOICE_COMES => self.show("no voice was ready in time"),
+            // Another clip is in its way. Its end tells that it is shown.
+            Stage::Speaking { clip, started: started @ false, .. } if now >= prompt.useful_until => {
+                *started = true;
+                Some(Act::Cut { clip: *clip, reason: "its moment had passed" })
+            }
             Stage::Speaking { since, .. } if now >= *since + CLIP_ENDS => self.show("the end of its clip was lost"),
-            Stage::Asked { .. } | Stage::Speaking { .. } => None,
+            Stage::Preparing | Stage::Asked { .. } | Stage::Speaking { .. } => None,
         }
     }
 
-    /// The call took the prompt as a clip, or refused it.
+    /// The call took the prompt as a clip, or refused it. What was told as shown meanwhile is not to be heard.
     pub fn answered(&mut self, now: MediaTime, id: PromptId, result: Result<ClipId, String>) -> Option<Act> {
-        let (prompt, stage) = self.prompt.as_mut()?;
-        let Stage::Asked { ended, .. } = stage else { return None };
-        if prompt.id != id {
-            return None;
-        }
+        let stage = match &mut self.prompt {
+            Some((prompt, stage @ Stage::Asked { .. })) if prompt.id == id => stage,
+            Some(_) | None => return result.ok().map(|clip| Act::Cut { clip, reason: "its prompt was shown" }),
+        };
         let clip = match result {
             Ok(clip) => clip,
             Err(reason) => return self.show(&reason),
         };
         // The clip's events and the call's answer come by different ways: its end may have been here first.
-        let over = ended.iter().position(|(c, _)| *c == clip).and_then(|place| ended.remove(place));
-        *stage = Stage::Speaking { since: now, clip };
-        let (clip, end) = over?;
-        self.clip_over(clip, end)
+        let speaking = Stage::Speaking { since: now, clip, started: false };
+        let Stage::Asked { early, .. } = std::mem::replace(stage, speaking) else { return None };
+        for (_, told) in early.into_iter().filter(|(c, _)| *c == clip) {
+            match told {
+                Early::Started => self.clip_started(clip),
+                Early::Over(end) => return self.clip_over(clip, end),
+            }
+        }
+        None
+    }
+
+    /// The first sample of a clip of the call was sent.
+    pub fn clip_started(&mut self, clip: ClipId) {
+        match &mut self.prompt {
+            Some((_, Stage::Speaking { clip: own, started, .. })) if *own == clip => *started = true,
+            Some((_, Stage::Asked { early, .. })) => remember(early, clip, Early::Started),
+            Some(_) | None => {}
+        }
     }
 
     /// A clip of the call is over.
     pub fn clip_over(&mut self, clip: ClipId, end: End) -> Option<Act> {
         let (prompt, stage) = self.prompt.as_mut()?;
         match stage {
-            Stage::Waiting => None,
-            Stage::Asked { ended, .. } => {
-                if ended.len() == EARLY_ENDS {
-                    ended.pop_front();
-                }
-                ended.push_back((clip, end));
+            Stage::Preparing | Stage::Waiting => None,
+            Stage::Asked { early, .. } => {
+                remember(early, clip, Early::Over(end));
                 None
             }
             Stage::Speaking { clip: own, .. } if *own != clip => None,
@@ -138,7 +191,7 @@ impl Delivery {
     pub fn timeout(&self) -> Option<MediaTime> {
         let (prompt, stage) = self.prompt.as_ref()?;
         Some(match stage {
-            Stage::Waiting => prompt.useful_until,
+            Stage::Preparing | Stage::Waiting | Stage::Speaking { started: false, .. } => prompt.useful_until,
             Stage::Asked { since, .. } => *since + VOICE_COMES,
             Stage::Speaking { since, .. } => *since + CLIP_ENDS,
         })
@@ -160,7 +213,11 @@ mod tests {
 
     fn waiting() -> Delivery {
         let mut delivery = Delivery::default();
-        delivery.begin(Prompt { id: PromptId(1), text: "Ask why.".into(), useful_until: at(10) });
+        let act = delivery.begin(Prompt { id: PromptId(1), text: "Ask why.".into(), useful_until: at(10) });
+        assert!(matches!(act, Act::Prepare { prompt: PromptId(1), .. }));
+        assert_eq!(delivery.advance(at(0), false), None, "there is no voice yet");
+        assert_eq!(delivery.prepared(PromptId(7), Ok(())), None, "another prompt's voice");
+        assert_eq!(delivery.prepared(PromptId(1), Ok(())), None);
         delivery
     }
 
@@ -189,8 +246,9 @@ mod tests {
     #[test]
     fn it_is_spoken_when_its_own_clip_ends() {
         let mut delivery = asked();
-        assert_eq!(delivery.answered(at(1), PromptId(7), Ok(ClipId(9))), None, "another prompt's answer");
         assert_eq!(delivery.answered(at(1), PromptId(1), Ok(ClipId(4))), None);
+        delivery.clip_started(ClipId(4));
+        assert_eq!(delivery.advance(at(11), true), None, "what is heard is heard to its end");
         assert_eq!(delivery.clip_over(ClipId(3), Ok(())), None, "another clip");
         let spoken = delivery.clip_over(ClipId(4), Ok(()));
         assert_eq!(spoken, Some(Act::Spoken { prompt: PromptId(1), clip: ClipId(4) }));
@@ -216,6 +274,45 @@ mod tests {
         assert_eq!(reason(asked().abandon("the call is over")), "the call is over");
         let mut lost = asked();
         assert_eq!(lost.answered(at(1), PromptId(1), Ok(ClipId(4))), None);
+        lost.clip_started(ClipId(4));
         assert_eq!(reason(lost.advance(at(151), false)), "the end of its clip was lost");
+    }
+
+    /// Whoever was told that a prompt is on the screen is not to hear it as well.
+    #[test]
+    fn a_clip_of_what_was_shown_is_cut() {
+        let mut delivery = asked();
+        assert_eq!(reason(delivery.abandon("the call is paused")), "the call is paused");
+        let cut = delivery.answered(at(1), PromptId(1), Ok(ClipId(4)));
+        assert_eq!(cut, Some(Act::Cut { clip: ClipId(4), reason: "its prompt was shown" }));
+        assert_eq!(delivery.answered(at(1), PromptId(1), Err("the call is paused".into())), None);
+        assert_eq!(delivery.prepared(PromptId(1), Ok(())), None);
+    }
+
+    #[test]
+    fn a_clip_that_waits_for_another_until_its_moment_has_passed_is_shown() {
+        for early in [false, true] {
+            let mut delivery = asked();
+            if early {
+                delivery.clip_started(ClipId(4));
+            }
+            assert_eq!(delivery.answered(at(1), PromptId(1), Ok(ClipId(4))), None);
+            let cut = delivery.advance(at(10), false);
+            assert_eq!(cut.is_some(), !early);
+            if let Some(Act::Cut { clip, reason: why }) = cut {
+                assert_eq!(reason(delivery.clip_over(clip, Err(why.into()))), "cut: its moment had passed");
+            }
+        }
+    }
+
+    #[test]
+    fn a_voice_that_cannot_be_had_or_comes_too_late_is_a_line_on_the_screen() {
+        let prompt = || Prompt { id: PromptId(1), text: "Ask why.".into(), useful_until: at(10) };
+        let mut delivery = Delivery::default();
+        delivery.begin(prompt());
+        assert_eq!(delivery.timeout(), Some(at(10)));
+        assert_eq!(reason(delivery.advance(at(10), false)), "no voice was ready in time");
+        delivery.begin(prompt());
+        assert_eq!(reason(delivery.prepared(PromptId(1), Err("espeak-ng failed".into()))), "espeak-ng failed");
     }
 }

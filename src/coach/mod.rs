@@ -34,6 +34,20 @@ use std::sync::Arc;
 pub enum Output {
     /// Tell everyone.
     Event(Event),
+    /// Make a voice for this; answer with [`Coach::prepared`].
+    Prepare {
+        /// Which prompt.
+        prompt: PromptId,
+        /// The line.
+        text: Words,
+    },
+    /// This clip is not to be heard (any more).
+    Cut {
+        /// Which.
+        clip: ClipId,
+        /// Why.
+        reason: &'static str,
+    },
     /// Whisper this now; answer with [`Coach::spoken_as`].
     Speak {
         /// Which prompt.
@@ -144,7 +158,10 @@ impl Coach {
             }
             What::CallConnected {} => self.disclosures.connected(event.at),
             What::CallEnded { .. } => self.end(now),
-            What::ClipStarted { audience, text, .. } => self.announced(now, audience, text.as_ref()),
+            What::ClipStarted { clip, audience, text } => {
+                self.delivery.clip_started(*clip);
+                self.announced(now, audience, text.as_ref());
+            }
             What::ClipEnded { clip } => self.clip_over(now, *clip, Ok(())),
             What::ClipCut { clip, reason } => self.clip_over(now, *clip, Err(reason.clone())),
             What::SpeechFinal { utterance, role, end, text, .. } => {
@@ -168,6 +185,10 @@ impl Coach {
             | What::PromptSuppressed { .. }
             | What::PromptShown { .. }
             | What::PromptSpoken { .. }
+            | What::LeakDetected { .. }
+            | What::LeakCleared {}
+            | What::CancellingStarted {}
+            | What::CancellingEnded {}
             | What::RecordingStarted {}
             | What::RecordingFailed { .. }
             | What::RecordingGap { .. }
@@ -187,6 +208,13 @@ impl Coach {
         let speaks = self.people.agent() == Voice::Speaking;
         let act = self.delivery.advance(now, speaks);
         self.act(now, act);
+    }
+
+    /// The voice of a prompt is there, or cannot be had.
+    pub fn prepared(&mut self, now: MediaTime, prompt: PromptId, result: Result<(), String>) {
+        let act = self.delivery.prepared(prompt, result);
+        self.act(now, act);
+        self.tick(now);
     }
 
     /// The call took the prompt as this clip, or refused it.
@@ -351,7 +379,8 @@ impl Coach {
                 self.act(now, Some(Act::Show { prompt, text, reason }));
             }
             Way::Whisper | Way::Barge => {
-                self.delivery.begin(Prompt { id: prompt, text, useful_until: candidate.useful_until });
+                let act = self.delivery.begin(Prompt { id: prompt, text, useful_until: candidate.useful_until });
+                self.act(now, Some(act));
             }
         }
     }
@@ -364,6 +393,8 @@ impl Coach {
     fn act(&mut self, now: MediaTime, act: Option<Act>) {
         match act {
             None => {}
+            Some(Act::Prepare { prompt, text }) => self.outputs.push_back(Output::Prepare { prompt, text }),
+            Some(Act::Cut { clip, reason }) => self.outputs.push_back(Output::Cut { clip, reason }),
             Some(Act::Whisper { prompt, text }) => {
                 self.outputs.push_back(Output::Speak { prompt, text, mode: Mode::Whisper });
             }

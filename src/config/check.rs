@@ -5,7 +5,9 @@ use super::raw::{Section, Written};
 use super::{
     Coach, Format, Http, Media, Network, Recording, Secret, Sensitivity, Sip, Speech, Srtp, Store, Trunk, Way,
 };
+use crate::call::ears::{Beep, Beeped, Ears, LeakGuard};
 use crate::event::Mode;
+use crate::media::volume::Volume;
 use regex::Regex;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -218,14 +220,46 @@ pub(super) fn coach(mut section: Section<'_>, config_dir: &Path, faults: &Faults
         one_of("coach.sensitivity", &written, &options, faults)
     });
     let ceiling = section.text("ceiling").and_then(|written| mode("coach.ceiling", &written, faults));
+    let ears = ears(&mut section, faults);
     section.end();
     let coach = Coach {
+        ears,
         playbook: playbook.value.clone(),
         playbook_dir: config_dir.join("playbooks"),
         ceiling: ceiling.unwrap_or(Mode::Whisper),
         sensitivity: sensitivity.unwrap_or(Sensitivity::Standard),
     };
     (coach, playbook)
+}
+
+/// What is done for people's ears.
+fn ears(section: &mut Section<'_>, faults: &Faults) -> Ears {
+    let decibels = |written: Option<Written<i64>>, otherwise: i8| {
+        Volume::decibels(written.map_or(otherwise, |w| w.value as i8)).unwrap_or_default()
+    };
+    let guards = [
+        ("off", LeakGuard::Off),
+        ("detect", LeakGuard::Detect),
+        ("cancel", LeakGuard::Cancel),
+        ("auto", LeakGuard::Auto),
+    ];
+    let leak_guard = section.text("leak_guard").and_then(|w| one_of("coach.leak_guard", &w, &guards, faults));
+    let beeped = [
+        ("off", None),
+        ("agent", Some(Beeped::Agent)),
+        ("customer", Some(Beeped::Customer)),
+        ("both", Some(Beeped::Both)),
+    ];
+    let to = section.text("beep").and_then(|w| one_of("coach.beep", &w, &beeped, faults)).flatten();
+    let every_s = section.whole("beep_every_s", 2..=3600).map_or(15, |w| w.value as u16);
+    let volume = decibels(section.whole("beep_db", -24..=12), 0);
+    Ears {
+        duck: decibels(section.whole("duck_db", -24..=0), -12),
+        leak_guard: leak_guard.unwrap_or(LeakGuard::Auto),
+        level: section.flag("level").unwrap_or(true),
+        barge_tone: section.flag("barge_tone").unwrap_or(true),
+        beep: to.map(|to| Beep { to, every_s, volume }),
+    }
 }
 
 /// A mode by its name.

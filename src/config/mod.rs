@@ -21,6 +21,7 @@ pub use network::Network;
 pub use playbook::Playbooks;
 pub use secret::Secret;
 
+use crate::call::ears::Ears;
 use crate::event::Mode;
 use fault::Faults;
 use raw::{Section, Written};
@@ -131,6 +132,8 @@ pub struct Coach {
     pub ceiling: Mode,
     /// How readily the coach speaks up.
     pub sensitivity: Sensitivity,
+    /// What is done for people's ears.
+    pub ears: Ears,
 }
 
 /// Recording.

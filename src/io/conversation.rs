@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! media thread ─► frames, events ─┐                           ┌─► Job ─► recogniser ──┐
-//!                                 ├─► queue ─► worker ────────┼─► Speak ─► voice, shard┤
+//!                                 ├─► queue ─► worker ────────┼─► Prepare ─► voice ────┤
+//!                                 │                           ├─► Speak, Cut ─► shard ─┤
 //!           answers (they wait) ──┘    owns its conversations └─► events ─► journal    │
 //!                  ▲───────────────────────────────────────────────────────────────────┘
 //! ```
@@ -92,6 +93,7 @@ enum Message {
     Event { call: CallId, event: Box<Event> },
     Close { call: CallId },
     Recognised { call: CallId, recognised: Recognised },
+    Prepared { call: CallId, prompt: PromptId, result: Result<(), String> },
     Speaking { call: CallId, prompt: PromptId, result: Result<ClipId, String> },
     Stop,
 }
@@ -126,7 +128,8 @@ impl Conversations {
         let (metrics, lines) = (setting.metrics.clone(), lines(&setting));
         runtime.spawn(async move {
             for line in lines {
-                surroundings.prepare(line).await;
+                // What fails now fails again when it is needed, and says so then.
+                let _ = surroundings.prepare(line).await;
             }
         });
         Ok(Conversations { shared: Arc::new(Shared { queues, live, metrics, threads: Mutex::new(threads) }) })

@@ -172,6 +172,8 @@ pub struct Clips {
     pub ended: Counter,
     /// Clips stopped before their end, or never begun.
     pub cut: Counter,
+    /// Whispers that came back over the agent's line.
+    pub leaked: Counter,
 }
 
 /// The API.
@@ -252,6 +254,7 @@ impl Metrics {
             What::ClipStarted { .. } => drop(self.clips.started.inc()),
             What::ClipEnded { .. } => drop(self.clips.ended.inc()),
             What::ClipCut { .. } => drop(self.clips.cut.inc()),
+            What::LeakDetected { .. } => drop(self.clips.leaked.inc()),
             What::MomentDetected { .. } => drop(self.coach.moments.inc()),
             What::PromptOffered { .. } => drop(self.coach.prompts_offered.inc()),
             What::PromptSuppressed { .. } => drop(self.coach.prompts_suppressed.inc()),
@@ -272,6 +275,9 @@ impl Metrics {
             | What::SpeechFinal { .. }
             | What::SpeechGap { .. }
             | What::PromptShown { .. }
+            | What::LeakCleared {}
+            | What::CancellingStarted {}
+            | What::CancellingEnded {}
             | What::RecordingStarted {}
             | What::RecordingPaused {}
             | What::RecordingResumed {}

@@ -1,7 +1,7 @@
 //! How loud somebody speaks, pauses left out, and the gain that brings another voice to the same loudness.
 //! The root mean square of frames above a gate, after ITU-T P.56's active level, simplified.
 
-use crate::media::decibels::Decibels;
+use crate::media::volume::Volume;
 
 /// -45 dBFS: what is softer is no speech on a telephone line.
 const GATE: f32 = 184.0 * 184.0;
@@ -9,11 +9,11 @@ const GATE: f32 = 184.0 * 184.0;
 const LONG: f32 = 200.0;
 /// 300 ms of speech, before which nothing is claimed.
 const ENOUGH: f32 = 15.0;
-/// Levelling changes a voice by no more.
+/// Levelling changes a voice by no more, in decibels.
 const MOST: f32 = 12.0;
 
 /// The active level of one voice.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Level {
     power: f32,
     frames: f32,
@@ -29,15 +29,24 @@ impl Level {
         self.frames = (self.frames + 1.0).min(LONG);
         self.power += (power - self.power) / self.frames;
     }
+    /// That of several together, of whom enough is known.
+    pub fn of(voices: impl Iterator<Item = Level>) -> Level {
+        let (power, count) = voices
+            .filter(|v| v.frames >= ENOUGH)
+            .fold((0.0, 0.0f32), |(power, count), v| (power + v.power, count + 1.0));
+        Level { power: power / count.max(1.0), frames: if count > 0.0 { ENOUGH } else { 0.0 } }
+    }
     /// In decibels below a full-scale square wave; nothing before 300 ms of speech were heard.
     pub fn dbfs(&self) -> Option<f32> {
         (self.frames >= ENOUGH).then(|| 10.0 * (self.power / (32_768.0 * 32_768.0)).log10())
     }
-    /// What brings this voice to `target`: from -12 to +12 dB; nothing where either is not known.
-    pub fn towards(&self, target: &Level) -> Decibels {
+    /// What brings this voice to `target`, to half a decibel: from -12 to +12 dB; nothing where either is not known.
+    pub fn towards(&self, target: &Level) -> Volume {
         match (self.dbfs(), target.dbfs()) {
-            (Some(own), Some(wanted)) => Decibels::new((wanted - own).clamp(-MOST, MOST)),
-            (None, _) | (_, None) => Decibels::UNITY,
+            (Some(own), Some(wanted)) => {
+                Volume::decibels((wanted - own).clamp(-MOST, MOST).round() as i8).unwrap_or_default()
+            }
+            (None, _) | (_, None) => Volume::default(),
         }
     }
 }
@@ -65,11 +74,12 @@ mod tests {
 
     #[test]
     fn a_clip_is_brought_to_the_calls_loudness_within_bounds() {
-        let gain = |own, call| voice(own).towards(&voice(call)).db();
-        assert!((gain(4000.0, 2000.0) + 6.02).abs() < 0.05);
-        assert!((gain(2000.0, 4000.0) - 6.02).abs() < 0.05);
-        assert_eq!(gain(20_000.0, 600.0), -12.0);
-        assert_eq!(gain(600.0, 20_000.0), 12.0);
+        let gain = |own, call| voice(own).towards(&voice(call));
+        let db = |db| Volume::decibels(db).unwrap();
+        assert_eq!(gain(4000.0, 2000.0), db(-6));
+        assert_eq!(gain(2000.0, 4000.0), db(6));
+        assert_eq!(gain(20_000.0, 600.0), db(-12));
+        assert_eq!(gain(600.0, 20_000.0), db(12));
     }
 
     #[test]
@@ -77,7 +87,7 @@ mod tests {
         let mut short = Level::default();
         (0..14).for_each(|_| short.heard(&[1000; 160]));
         assert_eq!(short.dbfs(), None);
-        assert_eq!(voice(1000.0).towards(&short), Decibels::UNITY);
+        assert_eq!(voice(1000.0).towards(&short), Volume::default());
         short.heard(&[]);
         assert_eq!(short.dbfs(), None);
     }

@@ -23,6 +23,11 @@ impl Limiter {
         Limiter { gain: 1.0, release: 1.0 - (-1.0 / (RELEASE_S * hz.max(1) as f32)).exp() }
     }
 
+    /// Whether nothing is being limited.
+    pub fn at_rest(&self) -> bool {
+        self.gain == 1.0
+    }
+
     /// One sample of the sum.
     pub fn sample(&mut self, sum: i32) -> i16 {
         let loud = sum.unsigned_abs() as f32;
@@ -30,7 +35,8 @@ impl Limiter {
             return sum as i16;
         }
         let recovering = self.gain + (1.0 - self.gain) * self.release;
-        self.gain = recovering.min(knee(loud) / loud.max(1.0));
+        let loud = loud.max(1.0);
+        self.gain = recovering.min(knee(loud) / loud);
         let limited = (sum as f32 * self.gain).round();
         if self.gain > RECOVERED {
             self.gain = 1.0;
@@ -48,6 +54,14 @@ fn knee(loud: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Silence between two loud samples is nothing to be limited.
+    #[test]
+    fn a_sum_that_passes_zero_goes_on() {
+        let mut limiter = Limiter::new(8000);
+        let loud: Vec<i16> = [40_000, 0, -40_000, 0].into_iter().cycle().take(400).map(|s| limiter.sample(s)).collect();
+        assert!(loud.iter().step_by(2).all(|s| s.unsigned_abs() > 24_000), "{loud:?}");
+    }
 
     #[test]
     fn a_single_voice_passes_as_it_is() {

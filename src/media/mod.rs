@@ -2,8 +2,9 @@
 //! Knows nothing of calls, roles or modes. Everything here is mono, at one of three rates ([`pcm::Rate`]).
 
 pub mod arrivals;
+pub mod blend;
+pub mod cancel;
 pub mod codec;
-pub mod decibels;
 pub mod dtmf;
 pub mod jitter;
 pub mod latch;

@@ -55,6 +55,7 @@ impl Conversation {
             Input::Heard { leg, role, at, rate, pcm } => self.listening.heard(leg, role, at, rate, pcm),
             Input::Event(event) => self.happened(now, event),
             Input::Recognised(recognised) => self.listening.recognised(recognised),
+            Input::Prepared { prompt, result } => self.coach.prepared(now, prompt, result),
             Input::Speaking { prompt, result } => self.coach.spoken_as(now, prompt, result),
             Input::Close => self.close(now),
             Input::Tick => self.coach.tick(now),
@@ -144,6 +145,8 @@ impl Conversation {
         while let Some(output) = self.coach.poll() {
             self.outputs.push_back(match output {
                 coach::Output::Event(event) => Output::Event(event),
+                coach::Output::Prepare { prompt, text } => Output::Prepare { prompt, text },
+                coach::Output::Cut { clip, reason } => Output::Cut { clip, reason },
                 coach::Output::Speak { prompt, text, mode } => Output::Speak { prompt, text, mode },
             });
         }

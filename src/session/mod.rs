@@ -11,7 +11,7 @@ pub use conversation::{Conversation, Options};
 pub use joined::Session;
 
 use crate::event::{Event, Mode, Role, Words};
-use crate::id::{LegId, PromptId};
+use crate::id::{ClipId, LegId, PromptId};
 use crate::media::pcm::Rate;
 use crate::speech::{Job, Recognised};
 use crate::time::MediaTime;
@@ -24,8 +24,10 @@ pub enum Input<'a> {
     Event(&'a Event),
     /// A recogniser answered.
     Recognised(Recognised),
+    /// The voice of a prompt is there, or cannot be had.
+    Prepared { prompt: PromptId, result: Result<(), String> },
     /// The prompt was handed to the call as this clip, or refused.
-    Speaking { prompt: PromptId, result: Result<crate::id::ClipId, String> },
+    Speaking { prompt: PromptId, result: Result<ClipId, String> },
     /// The coach is taken away: what was said so far still gets its words, and leads to nothing.
     Close,
     /// Time has passed.
@@ -38,6 +40,10 @@ pub enum Output {
     Recognise(Job),
     /// Tell the journal and everyone who listens.
     Event(Event),
-    /// Synthesise and play with `Audience::Own(mode)`; answer with `Input::Speaking`.
+    /// Make a voice for this; answer with `Input::Prepared`.
+    Prepare { prompt: PromptId, text: Words },
+    /// Cut this clip: it is not to be heard (any more).
+    Cut { clip: ClipId, reason: &'static str },
+    /// Play the voice made for it with `Audience::Own(mode)`; answer with `Input::Speaking`.
     Speak { prompt: PromptId, text: Words, mode: Mode },
 }

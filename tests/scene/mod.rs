@@ -116,6 +116,8 @@ impl Scene {
     fn drain(&mut self) {
         while let Some(output) = self.coach.poll() {
             match output {
+                Output::Prepare { prompt, .. } => self.coach.prepared(self.now, prompt, Ok(())),
+                Output::Cut { .. } => panic!("a clip is cut"),
                 Output::Event(event) => self.events.push(event),
                 Output::Speak { prompt, text, mode } => {
                     assert_eq!(mode, Mode::Whisper);

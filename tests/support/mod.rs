@@ -6,6 +6,7 @@ pub mod network;
 pub mod oracle;
 pub mod tones;
 
+use sotto::call::ears::Ears;
 use sotto::call::{
     Ack, Audience, Call, CallOptions, CallView, ClipSpec, Command, LegMedia, LegSpec, Output, Port, Refusal, Shape,
     Speaker,
@@ -91,13 +92,30 @@ pub fn media(codec: Codec, port: u16) -> LegMedia {
 }
 
 pub fn options(seed: u64) -> CallOptions {
-    CallOptions { seed, caller: "a".into(), called: "b".into(), code: None, listen: true, record: true }
+    CallOptions {
+        seed,
+        caller: "a".into(),
+        called: "b".into(),
+        code: None,
+        listen: true,
+        record: true,
+        ears: Default::default(),
+    }
 }
 
 impl Stage {
     pub fn new(seed: u64) -> Self {
+        Stage::of(options(seed))
+    }
+
+    /// A call that is kind to ears.
+    pub fn with(ears: Ears) -> Self {
+        Stage::of(CallOptions { ears, ..options(1) })
+    }
+
+    fn of(options: CallOptions) -> Self {
         let mut stage = Stage {
-            call: Call::new(options(seed)),
+            call: Call::new(options),
             now: MediaTime::from_millis(3),
             phones: BTreeMap::new(),
             events: Vec::new(),

@@ -86,6 +86,7 @@ fn line(at: MediaTime, what: &What) -> Option<(Ink, String)> {
         What::CallEnded { reason } => aside(format!("the call has ended: {reason}")),
         What::RecordingPaused {} => aside("paused: nothing is recorded, transcribed or coached".into()),
         What::RecordingResumed {} => aside("resumed".into()),
+        What::LeakDetected { .. } => aside("the whisper comes back over the agent's line, which is turned down".into()),
         What::CallPending { .. }
         | What::CommandGiven { .. }
         | What::CommandRefused { .. }
@@ -101,6 +102,9 @@ fn line(at: MediaTime, what: &What) -> Option<(Ink, String)> {
         | What::ClipCut { .. }
         | What::SpeechEdge { .. }
         | What::PromptSpoken { .. }
+        | What::LeakCleared {}
+        | What::CancellingStarted {}
+        | What::CancellingEnded {}
         | What::RecordingStarted {}
         | What::RecordingFailed { .. }
         | What::RecordingGap { .. }

@@ -15,10 +15,12 @@ use async_trait::async_trait;
 pub trait Surroundings: Send + Sync + 'static {
     /// Turns audio into words, or says why there are none. Always answers.
     async fn recognise(&self, job: Job) -> Recognised;
-    /// Has the coach say something in this mode. Answers when the call took it.
+    /// Has the coach say something in this mode, prepared or not. Answers when the call took it.
     async fn speak(&self, call: CallId, text: Words, mode: Mode) -> Result<ClipId, String>;
-    /// Gets ready to say this soon. May do nothing.
-    async fn prepare(&self, text: Words);
+    /// Gets ready to say this soon. Says so where it will not be possible.
+    async fn prepare(&self, text: Words) -> Result<(), String>;
+    /// A clip is not to be heard (any more). It may be over already.
+    async fn cut(&self, call: CallId, clip: ClipId, reason: &'static str);
     /// Tells the journal and everyone who listens. Never blocks.
     fn record(&self, call: CallId, event: Event);
 }
@@ -52,9 +54,15 @@ impl Surroundings for Engines {
         }
     }
 
-    async fn prepare(&self, text: Words) {
-        // What is rendered once is kept by the synthesiser. What fails now fails again when it is needed, and says so.
-        let _ = self.synthesiser.speak(&text.0, None).await;
+    async fn prepare(&self, text: Words) -> Result<(), String> {
+        // What is rendered once is kept by the synthesiser.
+        self.synthesiser.speak(&text.0, None).await.map(drop).map_err(|error| error.to_string())
+    }
+
+    async fn cut(&self, call: CallId, clip: ClipId, reason: &'static str) {
+        if let Some(entry) = self.registry.get(call) {
+            let _ = entry.shard.command(call, Command::Cut { clip, reason: reason.into() }).await;
+        }
     }
 
     fn record(&self, call: CallId, event: Event) {

@@ -132,6 +132,9 @@ impl Worker {
             Message::Recognised { call, recognised } => {
                 self.drive(call, None, |c, now| c.handle(now, Input::Recognised(recognised)));
             }
+            Message::Prepared { call, prompt, result } => {
+                self.drive(call, None, |c, now| c.handle(now, Input::Prepared { prompt, result }));
+            }
             Message::Speaking { call, prompt, result } => {
                 self.drive(call, None, |c, now| c.handle(now, Input::Speaking { prompt, result }));
             }
@@ -185,6 +188,17 @@ impl Worker {
                     let recognised = surroundings.recognise(job).await;
                     bring(&queue, Message::Recognised { call, recognised }).await;
                 });
+            }
+            Output::Prepare { prompt, text } => {
+                let (surroundings, queue) = (self.surroundings.clone(), self.queue.clone());
+                self.runtime.spawn(async move {
+                    let result = surroundings.prepare(text).await;
+                    bring(&queue, Message::Prepared { call, prompt, result }).await;
+                });
+            }
+            Output::Cut { clip, reason } => {
+                let surroundings = self.surroundings.clone();
+                self.runtime.spawn(async move { surroundings.cut(call, clip, reason).await });
             }
             Output::Speak { prompt, text, mode } => {
                 let (surroundings, queue) = (self.surroundings.clone(), self.queue.clone());
@@ -296,7 +310,10 @@ mod tests {
         async fn speak(&self, _: CallId, _: Words, _: Mode) -> Result<ClipId, String> {
             Err("dumb".into())
         }
-        async fn prepare(&self, _: Words) {}
+        async fn prepare(&self, _: Words) -> Result<(), String> {
+            Ok(())
+        }
+        async fn cut(&self, _: CallId, _: ClipId, _: &'static str) {}
         fn record(&self, call: CallId, event: Event) {
             self.0.lock().unwrap().push((call, event));
         }
@@ -309,6 +326,7 @@ mod tests {
             playbook_dir: "".into(),
             ceiling: Mode::Whisper,
             sensitivity: Sensitivity::Standard,
+            ears: Default::default(),
         };
         let setting = Setting { playbooks: Arc::default(), coach, metrics: Arc::default(), workers: Some(1) };
         let notebook = Arc::new(Notebook::default());

@@ -79,8 +79,15 @@ async fn join(shard: &Shard, call: CallId, role: Role, ssrc: u32, keys: Option<K
 
 async fn conversation(shard: &Shard, number: u64, keys: Option<Keys>) -> (CallId, Peer, Peer) {
     let call = CallId::new(1_790_000_000_000, 0, 0, number);
-    let options =
-        CallOptions { seed: number, caller: "a".into(), called: "b".into(), code: None, listen: true, record: true };
+    let options = CallOptions {
+        seed: number,
+        caller: "a".into(),
+        called: "b".into(),
+        code: None,
+        listen: true,
+        record: true,
+        ears: Default::default(),
+    };
     shard.open(call, options).await.unwrap();
     let customer = join(shard, call, Role::Customer, 1, keys).await;
     (call, customer, join(shard, call, Role::Agent, 2, keys).await)

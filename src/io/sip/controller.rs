@@ -127,6 +127,7 @@ async fn conduct(
         code: Some(code),
         listen: config.speech.model.is_some() || config.media.tap,
         record: config.recording.enabled,
+        ears: config.coach.ears,
     };
     // Watched from before the first clip, so that no ending is missed.
     let mut endings = call.board.endings.watch(call.id);

@@ -1,9 +1,10 @@
 //! Looks for what was sent to a leg in what comes back from it: one generalised cross-correlation with phase transform
 //! (Knapp and Carter, 1976) each 20 ms, over lags of 0 to 416 ms. Two voices that have nothing to do with each other
 //! have random phases towards each other, whatever their loudness and pitch, so the height of a peak over the
-//! correlation's own noise says how likely it is chance. All at 8 kHz; no allocation after `new`.
+//! correlation's own noise says how likely it is chance. Each frequency counts by how loud the whisper is against all
+//! that was heard there: an echo shows in the gaps of a voice. All at 8 kHz; no allocation after `new`.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use realfft::num_complex::Complex32;
 use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
@@ -31,6 +32,17 @@ const BAND: std::ops::Range<usize> = 64..896;
 const QUIET: f32 = 16.0 * 16.0 * WINDOW as f32;
 /// Each 20 ms the remembered correlation keeps this share of itself: about 300 ms.
 const KEPT: f32 = 0.94;
+/// What chance makes of it: 1 / sqrt(1 - KEPT²), were the windows of two frames different ones.
+const BY_CHANCE: f32 = 2.93;
+/// Bins to either side by which what is heard at a frequency is smoothed: 16 Hz.
+const SMOOTH: usize = 2;
+
+/// Twiddle factors, for all searches.
+static PLANS: LazyLock<Plans> = LazyLock::new(|| {
+    let mut planner = RealFftPlanner::new();
+    (planner.plan_fft_forward(SIZE), planner.plan_fft_inverse(SIZE))
+});
+type Plans = (Arc<dyn RealToComplex<f32>>, Arc<dyn ComplexToReal<f32>>);
 
 /// The likeliest lag of an echo.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -54,6 +66,9 @@ pub struct Search {
     shape: [f32; WINDOW],
     time: Vec<f32>,
     spectrum: Vec<Complex32>,
+    /// How loud what was heard is at each frequency, and the sum of powers up to it.
+    loud: Vec<f32>,
+    up_to: Vec<f32>,
     cross: Vec<Complex32>,
     scratch: Vec<Complex32>,
     now: Vec<f32>,
@@ -62,8 +77,7 @@ pub struct Search {
 
 impl Default for Search {
     fn default() -> Self {
-        let mut planner = RealFftPlanner::new();
-        let (forward, back) = (planner.plan_fft_forward(SIZE), planner.plan_fft_inverse(SIZE));
+        let (forward, back) = PLANS.clone();
         let scratch = forward.get_scratch_len().max(back.get_scratch_len());
         let turn = |n: usize| (n as f32 + 0.5) * std::f32::consts::PI / WINDOW as f32;
         Search {
@@ -72,6 +86,8 @@ impl Default for Search {
             shape: std::array::from_fn(|n| turn(n).sin().sqrt()),
             time: forward.make_input_vec(),
             spectrum: forward.make_output_vec(),
+            loud: vec![0.0; SIZE / 2 + 1],
+            up_to: vec![0.0; SIZE / 2 + 2],
             cross: forward.make_output_vec(),
             scratch: vec![Complex32::ZERO; scratch],
             now: vec![0.0; LAGS],
@@ -107,8 +123,7 @@ impl Search {
         }
         let (lag, height) = self.highest(lags.clone());
         let (slow_lag, slow) = highest(&self.slow, lags.start + REACH..(lags.end + REACH).min(LAGS));
-        let spread = (self.slow.iter().map(|s| s * s).sum::<f32>() / LAGS as f32).sqrt();
-        Peak { lag, height, slow_lag, slow_height: slow / spread.max(1.0) }
+        Peak { lag, height, slow_lag, slow_height: slow / BY_CHANCE }
     }
 
     /// The highest place of the present correlation within `lags`, and its height.
@@ -119,7 +134,16 @@ impl Search {
     fn transform_heard(&mut self) {
         fill(&mut self.time, &self.heard, &self.shape);
         let _ = self.forward.process_with_scratch(&mut self.time, &mut self.spectrum, &mut self.scratch);
-        self.spectrum.iter_mut().for_each(|bin| *bin = flat(*bin));
+        let bins = self.spectrum.len();
+        for (at, bin) in self.spectrum.iter_mut().enumerate() {
+            self.up_to[at + 1] = self.up_to[at] + bin.norm_sqr();
+            *bin /= bin.norm().max(1e-3);
+        }
+        for (at, loud) in self.loud.iter_mut().enumerate() {
+            let (from, until) = (at.saturating_sub(SMOOTH), (at + SMOOTH + 1).min(bins));
+            let power = (self.up_to[until] - self.up_to[from]).max(0.0) / (until - from) as f32;
+            *loud = power.sqrt().max(1.0);
+        }
     }
 
     fn correlate(&mut self, piece: usize) {
@@ -130,8 +154,8 @@ impl Search {
         }
         fill(&mut self.time, sent, &self.shape);
         let _ = self.forward.process_with_scratch(&mut self.time, &mut self.cross, &mut self.scratch);
-        for (k, (to, heard)) in self.cross.iter_mut().zip(&self.spectrum).enumerate() {
-            *to = if BAND.contains(&k) { weighted(*to).conj() * heard } else { Complex32::ZERO };
+        for (k, ((to, heard), loud)) in self.cross.iter_mut().zip(&self.spectrum).zip(&self.loud).enumerate() {
+            *to = if BAND.contains(&k) { weighted(*to, *loud).conj() * heard } else { Complex32::ZERO };
         }
         let _ = self.back.process_with_scratch(&mut self.cross, &mut self.time, &mut self.scratch);
         // Where either window holds little more than an onset, what chance makes lies in few lags: the noise of a lag is
@@ -151,14 +175,10 @@ impl Search {
     }
 }
 
-/// A phase without its amplitude.
-fn flat(bin: Complex32) -> Complex32 {
-    bin / bin.norm().max(1e-3)
-}
-
-/// Where the clip itself has little, the phase heard there is somebody else's: half of the amplitude stays.
-fn weighted(bin: Complex32) -> Complex32 {
-    bin / bin.norm().max(1e-3).sqrt()
+/// Where the whisper has little of what is heard, the phase heard there is somebody else's.
+fn weighted(whispered: Complex32, loud: f32) -> Complex32 {
+    let amplitude = whispered.norm().max(1e-3);
+    whispered / amplitude * (amplitude / loud).sqrt()
 }
 
 fn push<const N: usize>(past: &mut [f32; N], frame: &[i16]) {
