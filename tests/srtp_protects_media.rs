@@ -151,6 +151,14 @@ async fn keys_outlive_offers() {
     customer.agree(&again.0);
     talk(&mut customer, &mut agent, 3);
     assert_eq!(house.metrics.media.srtp_refused.get(), 0);
+
+    let kept = house.events().iter().map(|e| serde_json::to_string(&e.event.what).unwrap()).collect::<Vec<_>>();
+    let journal = kept.concat();
+    assert!(journal.contains("set_media"), "the journal has every command");
+    for key in [&held, &again].map(|came| ours(came).unwrap().split("inline:").nth(1).unwrap().to_owned()) {
+        assert!(!journal.contains(&key), "and no key");
+    }
+    assert!(!journal.contains("crypto") && !journal.contains("inline"));
     end(house, customer, agent).await;
 }
 
