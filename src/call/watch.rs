@@ -34,7 +34,7 @@ use crate::time::{MediaTime, Samples};
 const ECHOES: Samples = Samples::from_millis(800);
 /// And the canceller goes on for 500 ms.
 const CANCELLED: Samples = Samples::from_millis(500);
-/// What is found behind the canceller is turned down for 300 ms: by then it has learned the room.
+/// What is found behind the canceller is turned down until it was not found for 300 ms: it has learned the room.
 const LEARNING: u32 = 15;
 /// 10 ms at 8 kHz.
 const PIECE: usize = FRAME / 2;

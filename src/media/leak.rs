@@ -30,6 +30,8 @@ const SLOW_HEIGHT: f32 = 14.0;
 const KNOWN_HEIGHT: f32 = 7.0;
 /// Frames running that have to agree.
 const AGREE: u32 = 2;
+/// 3 s: an echo that is not found again for so long was none, or the loudspeaker is off. Longer than a whisper's pauses.
+const HOLD: u32 = 150;
 /// -40 dB: what is left of the line while its owner's loudspeaker leaks.
 const LEFT: f32 = 0.01;
 /// From one gain to the other: 5 ms down, so that it does not click, and 50 ms up.
@@ -47,8 +49,8 @@ pub struct Profile {
 enum State {
     /// So many frames running have agreed about `lag`.
     Watching { lag: usize, agreed: u32 },
-    /// The line is attenuated, for so many frames at least, or until it rests.
-    Leaking { left: Option<u32> },
+    /// The line is attenuated, for so many frames more unless the echo is found again.
+    Leaking { left: u32 },
 }
 
 /// The guard of one line.
@@ -56,7 +58,7 @@ pub struct Guard {
     search: Search,
     state: State,
     profile: Option<Profile>,
-    hold: Option<u32>,
+    hold: u32,
     gain: f32,
 }
 
@@ -67,7 +69,7 @@ impl Guard {
             search: Search::default(),
             state: State::Watching { lag: 0, agreed: 0 },
             profile,
-            hold: None,
+            hold: HOLD,
             gain: 1.0,
         }
     }
@@ -81,16 +83,16 @@ impl Guard {
     /// 8 kHz. `look`: whether there is time to search; else it is only remembered. Answers the lag of a leak, once.
     pub fn hear(&mut self, whispered: &[i16; FRAME], line: &[i16; FRAME], look: bool) -> Option<usize> {
         self.search.take(whispered, line);
-        let (before, agreed) = match &mut self.state {
-            State::Leaking { left: None } => return None,
-            State::Leaking { left: Some(0) } => (0, 0),
-            State::Leaking { left: Some(left) } => {
-                *left -= 1;
+        let lag = if look { self.candidate() } else { return None };
+        let (before, agreed) = match self.state {
+            State::Leaking { left: 0 } if lag.is_none() => (0, 0),
+            State::Leaking { left } => {
+                let left = if lag.is_some() { self.hold } else { left - 1 };
+                self.state = State::Leaking { left };
                 return None;
             }
-            State::Watching { lag, agreed } => (*lag, *agreed),
+            State::Watching { lag, agreed } => (lag, agreed),
         };
-        let lag = if look { self.candidate() } else { return None };
         let agreed = match lag {
             Some(lag) if agreed > 0 && lag.abs_diff(before) <= SAME => agreed + 1,
             Some(_) => 1,
@@ -126,10 +128,10 @@ impl Guard {
         matches!(self.state, State::Leaking { .. })
     }
 
-    /// From the next leak on it is not attenuated until it rests, but for so many frames: something else is about to
-    /// take the echo out.
+    /// From the next leak on the line is attenuated for so many frames after the last of the echo: something else is
+    /// about to take it out.
     pub fn hold(&mut self, frames: u32) {
-        self.hold = Some(frames);
+        self.hold = frames;
     }
 
     /// Brings samples of the line to what is to be left of them, `hz` a second.
