@@ -5,7 +5,9 @@ Each phone speaks one codec and plays a low tone of its own, and a high one abov
 each recorded must have the low tones of all whom the table of hearing lets it hear, and their high tones exactly where
 both codecs are wideband; the customer's recording never has the supervisor's.
 
-    test_codecs.py [MEDIAENC]     `srtp-mand`, say: how every phone encrypts, as baresip's `mediaenc` has it
+All in plain RTP, and all again with every leg in SRTP.
+
+    test_codecs.py [MEDIAENC…]     how every phone encrypts, as baresip's `mediaenc` has it
 """
 
 import pathlib
@@ -35,6 +37,7 @@ TALK, SETTLE, TAIL = 5.0, 2.0, 0.5
 def main(mediaenc=None):
     pairs = {frozenset(call[:2]) for call in CALLS}
     assert len(pairs) == len(NAMES) * (len(NAMES) + 1) // 2, "every pair, and every codec with itself"
+    print(f"every leg in {'SRTP: ' + mediaenc if mediaenc else 'plain RTP'}")
     print(f"{'customer':11}{'agent':9}{'supervisor':13}{'customer hears':36}{'agent hears':36}supervisor hears")
     with tempfile.TemporaryDirectory(prefix="sotto-peers-") as folder:
         batches = [CALLS[i : i + BATCH] for i in range(0, len(CALLS), BATCH)]
@@ -52,7 +55,8 @@ def talk(folder, batch, mediaenc):
             call.add("agent")
         for call in calls:
             call.phones["agent"].wait_for("baresip is ready")
-        routes = [f"[[route]]\ncalled = '^desk{c.number}$'\nsteps = [ {{connect = {{to = \"{c.phones['agent'].uri}\"}}}} ]\n" for c in calls]
+        srtp = ', srtp = "required"' if mediaenc else ""
+        routes = [f"[[route]]\ncalled = '^desk{c.number}$'\nsteps = [ {{connect = {{to = \"{c.phones['agent'].uri}\"{srtp}}}}} ]\n" for c in calls]
         server = Sotto(folder / "sotto", "".join(routes), trunk="may_supervise = true\n")
         for call in calls:
             call.add("customer", dial=f"sip:desk{call.number}@127.0.0.1:{server.sip}")
@@ -128,4 +132,4 @@ def whispered(recording, rate):
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(max([main(mediaenc) for mediaenc in sys.argv[1:] or (None, "srtp-mand")]))
