@@ -325,6 +325,7 @@ impl Metrics {
         r.add("clips_started", "Clips whose first sample was sent", &self.clips.started);
         r.add("clips_ended", "Clips sent to their last sample", &self.clips.ended);
         r.add("clips_cut", "Clips stopped early or never begun", &self.clips.cut);
+        r.add("clips_leaked", "Whispers found to come back over an agent's line", &self.clips.leaked);
         r.add("calls_live", "Calls that have not ended", &self.calls.live);
         r.add("legs_live", "Legs that have media", &self.legs_live);
         r.add("recordings_live", "Recordings being written", &self.recordings.live);

@@ -144,7 +144,7 @@ impl Ring {
         let arrived = cqueue::buffer_select(done.flags()).and_then(|number| {
             let length = usize::try_from(done.result()).ok()?;
             let datagram = self.pool.get(number, length).and_then(|bytes| read(bytes, buffer));
-            self.pool.give_back(number);
+            self.pool.give_back(number, length);
             datagram
         });
         if live && !cqueue::more(done.flags()) {

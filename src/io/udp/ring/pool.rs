@@ -49,7 +49,7 @@ impl Pool {
         let at = pool.descriptions.as_ptr() as u64;
         // SAFETY: the descriptions live as long as the pool, which outlives the ring.
         unsafe { ring.submitter().register_buf_ring_with_flags(at, COUNT, GROUP, 0) }?;
-        (0..COUNT).for_each(|number| pool.give_back(number));
+        (0..COUNT).for_each(|number| pool.give_back(number, 0));
         Ok(pool)
     }
 
@@ -63,11 +63,15 @@ impl Pool {
         Some(unsafe { std::slice::from_raw_parts(self.memory.as_ptr().add(usize::from(number) * SIZE), length) })
     }
 
-    /// The kernel may use the buffer again.
-    pub fn give_back(&mut self, number: u16) {
+    /// The kernel may use the buffer again, of which it has filled `length` bytes. They are gone: a call that is paused
+    /// or over leaves nothing of its voices here.
+    pub fn give_back(&mut self, number: u16, length: usize) {
         if number >= COUNT {
             return;
         }
+        // SAFETY: within the memory by the tests above and here; the kernel has let go of the buffer, and nobody has
+        // borrowed it.
+        unsafe { self.memory.as_ptr().add(usize::from(number) * SIZE).write_bytes(0, length.min(SIZE)) };
         // SAFETY: within the descriptions and the memory: both indices are below COUNT. An entry is plain numbers, and
         // the kernel reads it only after the tail has been moved past it. The tail lies in the first entry, 16-bit
         // aligned, and the kernel only reads it.
