@@ -39,7 +39,7 @@ impl Talk {
         let mut customer = Party::bind(PartyOptions::new("customer", 2)).await.unwrap();
         let to = agent.sip_addr();
         let routes = format!("[[route]]\ncalled = 'agent'\nsteps = [ {{connect = {{to = \"sip:agent@{to}\"}}}} ]\n");
-        let server = Server::start_with(&folder.0, "", &routes, More { program, recording, trunk: "" });
+        let server = Server::start_with(&folder.0, "", &routes, More { program, recording, ..More::default() });
         let mut follower = server.follow().await;
         let uri = format!("sip:agent@{}", server.sip);
         let (called, answered) = tokio::join!(customer.call(&uri), agent.answer(PATIENCE));

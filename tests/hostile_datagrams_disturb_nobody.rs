@@ -51,8 +51,12 @@ impl Scene {
         let mut agent = Party::new(nowhere, AGENT).await;
         let to = format!("sip:agent@127.0.0.1:{}", agent.sip.port());
         let routes = format!("[[route]]\ncalled = 'desk'\nsteps = [ {{connect = {{to = \"{to}\"}}}} ]\n");
-        let server =
-            Server::start_with(&folder.0, "", &routes, More { trunk: "may_supervise = true", ..More::default() });
+        let server = Server::start_with(
+            &folder.0,
+            "",
+            &routes,
+            More { trunk: "may_supervise = true", coach: "duck_db = 0", ..More::default() },
+        );
         agent.sip.serve(server.sip);
         let (mut customer, mut supervisor) =
             (Party::new(server.sip, CUSTOMER).await, Party::new(server.sip, SUPERVISOR).await);

@@ -330,7 +330,12 @@ impl World {
                 self.check(whole && few, || format!("{to} should have one packet for {leg}'s"));
                 if let Some(slot) = self.speakers[&leg].slot {
                     let clicks: usize = sent.iter().map(|(_, _, p)| self.clicks(to, p)[slot]).sum();
-                    self.check(clicks == length * 8 / SLOTS, || format!("{to} misses {leg} under a clip"));
+                    let all = length * 8 / SLOTS;
+                    // What is made up of another's voice, until its packets are known to come late, may fall on this place.
+                    let others = self.oracle.sources(to, self.now).len() > 1;
+                    self.check(clicks == all || others && clicks > all, || {
+                        format!("{to} has {clicks} clicks of {leg} in {length} ms under what is laid over")
+                    });
                 }
                 // A packet of 10 ms need not hold a click of everybody.
                 if self.now - self.quiet_since >= SETTLED && length >= 20 {

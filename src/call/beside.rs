@@ -20,8 +20,8 @@ use crate::media::pcm::Rate;
 use crate::media::sender::Origin;
 use crate::time::{MediaTime, Samples};
 
-/// Frames after which the beat follows a clock that is slower than ours: 2 s.
-const FOLLOW: u8 = 100;
+/// Frames after which the beat follows a clock that is slower than ours: 1 s.
+const FOLLOW: u8 = 50;
 /// A beat that is missed by more than this begins anew.
 const HOLE: Samples = Samples::from_millis(60);
 
@@ -81,12 +81,12 @@ impl Beside {
         out: &mut [i16],
         mut whispered: impl FnMut(&[i16], Whisperer<'_>, &[i16]),
     ) {
-        let mut rest = out;
+        let (mut rest, mut due) = (out, now);
         while !rest.is_empty() {
             if self.used >= self.rate.frame() {
-                // Of several frames for one packet the last is due now, and those before it a frame earlier each.
-                let after = rest.len().saturating_sub(self.rate.frame()) as i64 * self.rate.clock_per_sample();
-                let tick = self.beat.next(now - Samples(after));
+                let tick = self.beat.next(due);
+                // A longer packet takes the next frames too: all that came since the packet before it is ready.
+                due = due + Samples::FRAME;
                 self.reading.pull(&mut self.jitter, Ear::Mix, tick);
                 self.used = 0;
             }

@@ -97,6 +97,9 @@ impl Call {
         // A late packet lies before what of the clip has left already: it passes without.
         let count = if stamp.late { 0 } else { self.lay(self.now, to, packet.payload.len()) };
         let (clip, leg) = (&self.spoken[..count], &mut self.legs[to]);
+        if count == 0 && !stamp.late {
+            leg.blend.rest();
+        }
         let mut blend = leg.blend;
         send(&mut self.outbox, leg, stamp, |out| lay_over(packet.payload, [from, law], clip, &mut blend, out));
         self.legs[to].blend = blend;
@@ -122,6 +125,9 @@ impl Call {
             let count = self.lay(self.now, to, piece);
             let under = self.passing.get(rate).get(from..from + piece).unwrap_or_default();
             let leg = &mut self.legs[to];
+            if count == 0 {
+                leg.blend.rest();
+            }
             for (n, (sample, under)) in self.spoken.iter_mut().zip(under).enumerate() {
                 *sample = leg.blend.sample(*under, if n < count { *sample } else { 0 });
             }

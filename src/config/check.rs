@@ -255,7 +255,7 @@ fn ears(section: &mut Section<'_>, faults: &Faults) -> Ears {
     let volume = decibels(section.whole("beep_db", -24..=12), 0);
     Ears {
         duck: decibels(section.whole("duck_db", -24..=0), -12),
-        leak_guard: leak_guard.unwrap_or(LeakGuard::Detect),
+        leak_guard: leak_guard.unwrap_or_default(),
         level: section.flag("level").unwrap_or(true),
         barge_tone: section.flag("barge_tone").unwrap_or(true),
         beep: to.map(|to| Beep { to, every_s, volume }),

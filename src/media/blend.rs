@@ -51,6 +51,11 @@ impl Blend {
         self.held = 0;
     }
 
+    /// Nothing is laid over any more: voices are as they were, at once.
+    pub fn rest(&mut self) {
+        *self = self.at(self.per_ms * 1000);
+    }
+
     /// One sample of the voices as they are to be heard.
     pub fn duck(&mut self, voices: i32) -> i32 {
         if self.held == 0 && self.gain >= 1.0 {

@@ -32,8 +32,10 @@ pub struct Concealer {
     step: i32,
     /// How loud it goes on, in 256ths: the less one period is like the one before, the less the next will be like it.
     gain: i32,
-    /// Samples made up since the last that was heard; `None` if nothing was ever heard.
+    /// Samples made up since the last that was heard; `None` if too little was ever heard to tell its period.
     made: Option<usize>,
+    /// Samples of the past that were heard.
+    known: usize,
     marks: Marks,
     off: bool,
 }
@@ -51,7 +53,18 @@ impl Concealer {
     pub fn new(rate: Rate) -> Self {
         let memory = ms(rate, MEMORY_MS);
         let (past, cycle) = (vec![0; memory].into(), vec![0; memory / 2].into());
-        Concealer { rate, past, cycle, period: 1, step: 0, gain: 256, made: None, marks: Marks::default(), off: false }
+        Concealer {
+            rate,
+            past,
+            cycle,
+            period: 1,
+            step: 0,
+            gain: 256,
+            made: None,
+            known: 0,
+            marks: Marks::default(),
+            off: false,
+        }
     }
 
     /// From now on gaps are silent: to measure what concealment is worth.
@@ -62,7 +75,7 @@ impl Concealer {
     /// Nothing of the past is to be heard any more.
     pub fn forget(&mut self) {
         self.past.fill(0);
-        self.made = None;
+        (self.made, self.known) = (None, 0);
         self.marks = Marks::default();
     }
 
@@ -78,7 +91,8 @@ impl Concealer {
         self.past.copy_within(kept.., 0);
         let room = self.past.len() - kept;
         self.past[room..].copy_from_slice(&pcm[pcm.len() - kept..]);
-        self.made = Some(0);
+        self.known = (self.known + pcm.len()).min(self.past.len());
+        self.made = (self.known == self.past.len()).then_some(0);
         joined
     }
 

@@ -42,6 +42,8 @@ impl Drop for Folder {
 pub struct More<'a> {
     /// It runs as the arguments of another program.
     pub program: &'a [&'a str],
+    /// Further lines of `[coach]`.
+    pub coach: &'a str,
     /// Further lines of `[recording]`.
     pub recording: &'a str,
     /// Further lines of its trunk.
@@ -63,7 +65,7 @@ impl Server {
 
     /// The same, with what is not usual.
     pub fn start_with(folder: &Path, model: &str, routes: &str, more: More<'_>) -> Server {
-        let More { program, recording, trunk } = more;
+        let More { program, coach, recording, trunk } = more;
         let config = folder.join("sotto.toml");
         let dialplan = folder.join("routes.toml");
         std::fs::write(&dialplan, routes).unwrap();
@@ -82,6 +84,7 @@ files = ["{dialplan}"]
 model = "{model}"
 [coach]
 playbook = "sales-discovery"
+{coach}
 [recording]
 enabled = true
 {recording}

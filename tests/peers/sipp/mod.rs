@@ -209,7 +209,7 @@ fn configuration(folder: &Path, plan: &Plan<'_>, media: (u16, u16)) -> Config {
     let text = format!(
         "[sip]\nlisten = [{}]\n[media]\nports = \"{}-{}\"\n[http]\nlisten = \"127.0.0.1:0\"\n\
          [store]\nurl = \"sqlite://{}\"\n[dialplan]\nfiles = [\"{}\"]\n[speech]\nmodel = \"\"\n\
-         [recording]\nenabled = false\n{}",
+         [recording]\nenabled = false\n[coach]\nduck_db = 0\n{}",
         plan.listen,
         media.0,
         media.1,
