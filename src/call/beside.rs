@@ -15,7 +15,7 @@ use crate::call::watch::Whisperer;
 use crate::event::Mode;
 use crate::id::LegId;
 use crate::media::codec::Codec;
-use crate::media::jitter::{Ear, Jitter};
+use crate::media::jitter::{Ear, Jitter, SLIP};
 use crate::media::pcm::Rate;
 use crate::media::sender::Origin;
 use crate::time::{MediaTime, Samples};
@@ -81,12 +81,16 @@ impl Beside {
         out: &mut [i16],
         mut whispered: impl FnMut(&[i16], Whisperer<'_>, &[i16]),
     ) {
-        let (mut rest, mut due) = (out, now);
+        let length = out.len();
+        let mut rest = out;
         while !rest.is_empty() {
             if self.used >= self.rate.frame() {
-                let tick = self.beat.next(due);
-                // A longer packet takes the next frames too: all that came since the packet before it is ready.
-                due = due + Samples::FRAME;
+                // A frame that begins within a packet is wanted when its first sample plays.
+                let ahead = (length - rest.len()) as i64 * self.rate.clock_per_sample();
+                let (tick, in_step) = self.beat.next(now + Samples(ahead));
+                if !in_step {
+                    self.jitter.retime();
+                }
                 self.reading.pull(&mut self.jitter, Ear::Mix, tick);
                 self.used = 0;
             }
@@ -127,26 +131,26 @@ struct Beat {
 }
 
 impl Beat {
-    /// The time of the next frame, for one that is wanted at `now`.
-    fn next(&mut self, now: MediaTime) -> MediaTime {
-        let late = self.next.map(|next| now - next);
-        let tick = match (self.next, late) {
-            (Some(next), Some(late)) if (0..=HOLE.0).contains(&late.0) => {
-                self.follow(late);
-                next
-            }
-            _ => {
-                (self.least, self.frames) = (None, 0);
-                now
-            }
-        };
-        let mut next = tick + Samples::FRAME;
+    /// The time of the next frame, for one that is wanted at `now`, and whether it is in step with those before.
+    fn next(&mut self, now: MediaTime) -> (MediaTime, bool) {
+        let before = self.next.unwrap_or(now);
+        let late = now - before;
+        let in_step = (-SLIP.0..=HOLE.0).contains(&late.0);
+        let tick = if in_step { before.min(now) } else { now };
+        match in_step {
+            true => self.follow(Samples(late.0.max(0))),
+            false => (self.least, self.frames) = (None, 0),
+        }
+        let mut step = Samples::FRAME;
         if self.frames == FOLLOW {
-            next = next + self.least.take().unwrap_or_default();
+            let behind = self.least.take().unwrap_or_default();
+            // A slow clock is followed; whole frames, which were missed, are caught up with; both stay in step.
+            let whole = behind.0 - behind.0 % Samples::FRAME.0;
+            step.0 += if behind.0 <= SLIP.0 { behind.0 } else { whole };
             self.frames = 0;
         }
-        self.next = Some(next);
-        tick
+        self.next = Some(tick + step);
+        (tick, in_step)
     }
 
     fn follow(&mut self, late: Samples) {

@@ -232,7 +232,11 @@ impl Call {
     /// The one with whose packets all that `listener` hears can go: its only party, or where there is none its only source.
     fn carrier(&self, listener: &Leg) -> Option<&Leg> {
         let heard = |beside| self.legs.iter().filter(move |s| is_beside(s) == beside && self.hears(listener, s));
-        let mut sources = heard(heard(false).next().is_none());
+        let party = heard(false).next().is_some();
+        if party && is_beside(listener) && heard(true).next().is_some() {
+            return None;
+        }
+        let mut sources = heard(!party);
         sources.next().filter(|_| sources.next().is_none())
     }
 

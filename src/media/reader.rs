@@ -24,7 +24,7 @@ pub const MOST: Samples = Samples::from_millis(240);
 
 /// How far ticks that go on may be out of step, where packets are the clock: half a millisecond, more than any drift takes
 /// in the second after which it is followed.
-const SLIP: Samples = Samples(24);
+pub const SLIP: Samples = Samples(24);
 
 /// From here on it hurries: a step in every other frame (about a quarter faster in speech) instead of every fourth,
 /// so that 200 ms too many are gone well within 2 s.

@@ -133,6 +133,7 @@ impl Oracle {
         let (supervisors, parties): (Vec<_>, Vec<_>) =
             sources.into_iter().partition(|s| self.legs[s].role == Role::Supervisor);
         match (&parties[..], &supervisors[..]) {
+            ([_], [_, ..]) if self.legs[&listener].role == Role::Supervisor => None,
             ([only], _) | ([], [only]) => Some(*only),
             _ => None,
         }
