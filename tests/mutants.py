@@ -32,7 +32,6 @@ def test(name):
 
 MODE = "src/call/mode.rs"
 ENGINE = "src/call/engine.rs"
-BESIDE = "src/call/beside.rs"
 COMMANDS = "src/call/commands.rs"
 PACKETS = "src/call/packets.rs"
 TICKS = "src/call/ticks.rs"
@@ -121,8 +120,6 @@ mutant("a changed role joins clips begun", COMMANDS, "        self.clips.lose(id
 mutant("a changed role keeps its clips", COMMANDS, "        self.clips.lose(id, |_| true);\n        self.changed(at, \"role\");", "        self.changed(at, \"role\");")
 mutant("a changed far end keeps its clips", COMMANDS, "        self.clips.lose(id, |_| true);\n        self.changed(at, \"far_end\");", "        self.changed(at, \"far_end\");")
 mutant("a changed far end gets what waited", COMMANDS, "        leg.line.forget();\n", "", test("a_clip_keeps_its_audience"))
-mutant("a voice beside keeps no mode", BESIDE, "if was_for(listener, self.party, marks) {", "if true {", lib("call::beside"))
-mutant("a voice beside outlives its permission", ENGINE, "beside.retain(|b| self.legs.iter().any(|s| heard(s) && b.fits(s.party, s.media.codec, rate)));\n", "")
 mutant("a new SSRC is nobody new", LEG, "Some((kind, moved || arrival == Arrival::Stranger))", "Some((kind, moved))")
 mutant("another address is nobody new", COMMANDS, "        if moved {\n            self.far_end_changed(at);\n        }\n", "        let _ = moved;\n")
 mutant("who steps aside keeps the coach's clips", COMMANDS, "Place::Aside => self.clips.lose(leg, |clip| clip.by_mode()),", "Place::Aside => {}")
@@ -140,7 +137,7 @@ mutant("a late packet carries clip", PACKETS, "let count = if stamp.late { 0 } e
 mutant("widening does not mute", COMMANDS, "if self.widens(party, from, mode) { self.now + MUTE }", "if false { self.now + MUTE }")
 mutant("widening mutes too short", COMMANDS, "Samples::from_millis(200)", "Samples::from_millis(150)")
 mutant("a muted supervisor is heard", LEG, "if now < self.muted_until { Mode::Spy } else { self.mode }", "self.mode")
-mutant("a frame forgets its mode", BESIDE, ".filter(|m| marks & mark(*m) != 0)", ".filter(|_| false)", lib("call::ticks"))
+mutant("a frame forgets its mode", TICKS, ".filter(|m| marks & mark(*m) != 0)", ".filter(|_| false)", lib("call::ticks"))
 mutant("what is made up forgets an older mark", PLC, "self.marks.add(joined, pcm.len(), self.past.len());", "self.marks = Marks { now: joined, ..Marks::default() };", lib("media::plc"))
 mutant("what follows a gap forgets what is blended in", PLC, "joined |= self.blend_in(pcm);", "self.blend_in(pcm);", lib("media::plc"))
 mutant("a step leads from one mark to another", SHIFT, "!line.is_even(from, length)", "line.run(from, length) < length", lib("media::shift"))
@@ -218,7 +215,7 @@ mutant("a refused key says nothing", KEYS, "                    self.say_no(id);
 mutant("a key changes another's mode", KEYS, "self.set_supervisor(id, mode, Actor::Person)", "self.set_supervisor(self.legs[self.legs.len() - 1].id(), mode, Actor::Person)", STEER)
 mutant("a volume is another's", KEYS, "        self.legs[at].volume = volume;\n", "        let last = self.legs.len() - 1;\n        self.legs[last].volume = volume;\n", STEER)
 mutant("a volume is everyone's", TICKS, "sum.fade(&mut leg.fader, leg.volume);", "sum.fade(&mut leg.fader, crate::media::volume::Volume::decibels(6).unwrap_or_default());", STEER)
-mutant("a volume leaves relay be", ENGINE, "listener.can_be_sent_to() && listener.volume.is_unity()", "listener.can_be_sent_to()", STEER)
+mutant("a volume leaves relay be", ENGINE, "if !listener.volume.is_unity() {", "if false {", STEER)
 mutant("who leaves stays", KEYS, "Key::Leave => self.remove_leg(at, \"supervisor left\".into()),", "Key::Leave => {}", STEER)
 mutant("a listener answers a call", COMMANDS, "self.legs.iter().find(|l| l.party.role != Role::Supervisor);", "self.legs.iter().next();", STEER)
 mutant("who joins may whisper anywhere", COMMANDS, "        if supervises && spec.mode == Mode::Whisper {", "        if false {")

@@ -73,10 +73,6 @@ impl Call {
         let leg = &mut self.legs[at];
         let mark = mark(leg.live_mode(now)) | self.pause.mark();
         leg.voice.take(now, packet, leg.listened.then_some(mark), &mut self.passing);
-        let (origin, pcm) = (leg.origin(), self.passing.get(leg.rate()));
-        for beside in self.legs.iter_mut().flat_map(|l| &mut l.beside).filter(|b| b.source() == origin.leg) {
-            beside.push(now, origin, packet.header.timestamp, pcm, mark);
-        }
     }
 
     fn relay(&mut self, at: usize, to: usize, packet: &Packet<'_>) {
@@ -95,7 +91,7 @@ impl Call {
     fn lay_over(&mut self, at: usize, to: usize, packet: &Packet<'_>, from: Law, law: Law) {
         let Some(stamp) = self.follow(at, to, packet) else { return };
         // A late packet lies before what of the clip has left already: it passes without.
-        let count = if stamp.late { 0 } else { self.lay(self.now, to, packet.payload.len()) };
+        let count = if stamp.late { 0 } else { self.speak(self.now, to, packet.payload.len()) };
         let (clip, leg) = (&self.spoken[..count], &mut self.legs[to]);
         if count == 0 && !stamp.late {
             leg.blend.rest();
@@ -122,7 +118,7 @@ impl Call {
             };
             // An encoder goes forward only: what came late is lost to it.
             let Some(stamp) = stamp.filter(|s| !s.late) else { return };
-            let count = self.lay(self.now, to, piece);
+            let count = self.speak(self.now, to, piece);
             let under = self.passing.get(rate).get(from..from + piece).unwrap_or_default();
             let leg = &mut self.legs[to];
             if count == 0 {
@@ -138,32 +134,8 @@ impl Call {
         }
     }
 
-    /// Puts the next `length` samples of what is laid over what `to` hears into `spoken`: a clip, and supervisors. Answers
-    /// how many there are.
-    pub(super) fn lay(&mut self, at: MediaTime, to: usize, length: usize) -> usize {
-        let count = self.speak(at, to, length);
-        let Some(spoken) = self.spoken.get_mut(..length) else { return count };
-        let leg = &mut self.legs[to];
-        if leg.beside.is_empty() {
-            return count;
-        }
-        spoken[count..].fill(0);
-        let Leg { party, beside, blend, watch, .. } = leg;
-        for beside in beside {
-            beside.add(at, *party, spoken, |pcm, who, narrow| {
-                if party.role == Role::Agent {
-                    blend.cover(pcm);
-                }
-                if let Some(watch) = watch {
-                    watch.told(at, who, narrow.iter().copied());
-                }
-            });
-        }
-        length
-    }
-
     /// Puts the next `length` samples of the clip that `to` hears into `spoken`; answers how many there are.
-    fn speak(&mut self, at: MediaTime, to: usize, length: usize) -> usize {
+    pub(super) fn speak(&mut self, at: MediaTime, to: usize, length: usize) -> usize {
         let (party, rate) = (self.legs[to].party, self.legs[to].rate());
         let length = length.min(self.spoken.len());
         let Some((clip, read)) = self.clips.read(party, rate, &mut self.spoken[..length]) else { return 0 };

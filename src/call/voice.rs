@@ -35,7 +35,7 @@ pub(crate) struct Voice {
 
 /// What is read in a tick: a frame, and the same at other rates.
 #[derive(Default)]
-pub(crate) struct Reading {
+struct Reading {
     frame: Frame,
     copies: [Option<Box<FrameCopy>>; 3],
 }
@@ -222,12 +222,6 @@ impl Reading {
         self.copies.iter_mut().flatten().for_each(|c| c.forget());
     }
 
-    /// Reads the frame of a tick.
-    pub fn pull(&mut self, jitter: &mut Jitter, ear: Ear, tick: MediaTime) {
-        jitter.pull(ear, tick, &mut self.frame);
-        self.copy();
-    }
-
     fn copy(&mut self) {
         for copy in self.copies.iter_mut().flatten() {
             copy.follow(&self.frame);
@@ -235,7 +229,7 @@ impl Reading {
     }
 
     /// The frame of a voice of rate `native` at a rate that is wanted, and the marks of all it is made of.
-    pub fn at(&self, native: Rate, rate: Rate) -> (&[i16], u8) {
+    fn at(&self, native: Rate, rate: Rate) -> (&[i16], u8) {
         match &self.copies[rate as usize] {
             Some(copy) => (&copy.pcm, copy.marks),
             None if rate == native && self.frame.pcm.rate() == rate => (&self.frame.pcm, self.frame.marks),
@@ -244,7 +238,7 @@ impl Reading {
     }
 
     /// Makes ready for a rate, or lets go of it. Allocates.
-    pub fn prepare(&mut self, native: Rate, rate: Rate, wanted: bool) {
+    fn prepare(&mut self, native: Rate, rate: Rate, wanted: bool) {
         let copy = &mut self.copies[rate as usize];
         match wanted && rate != native {
             true => drop(copy.get_or_insert_with(|| Box::new(FrameCopy::new(native, rate)))),

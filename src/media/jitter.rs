@@ -14,7 +14,7 @@ use crate::media::arrivals::Arrivals;
 use crate::media::line::Line;
 use crate::media::pcm::Rate;
 use crate::media::reader::{Aim, Reader};
-pub use crate::media::reader::{Frame, MOST, Made, SLIP};
+pub use crate::media::reader::{Frame, MOST, Made};
 use crate::time::{MediaTime, Samples};
 
 /// How old the first sample of a frame for the ears is when it is read, and so what its media time is reckoned with:
@@ -138,11 +138,6 @@ impl Jitter {
         self.arrivals.forget();
         self.tap.forget();
         self.mix.forget();
-    }
-
-    /// From now on ticks come at another phase: how late packets are is to be learned anew.
-    pub fn retime(&mut self) {
-        self.arrivals = Arrivals::new(self.rate.frame());
     }
 
     /// Another stream, on another clock. What of the old one is not read yet still is.

@@ -22,10 +22,6 @@ use crate::time::Samples;
 /// sounds better with a gap.
 pub const MOST: Samples = Samples::from_millis(240);
 
-/// How far ticks that go on may be out of step, where packets are the clock: half a millisecond, more than any drift takes
-/// in the second after which it is followed.
-pub const SLIP: Samples = Samples(24);
-
 /// From here on it hurries: a step in every other frame (about a quarter faster in speech) instead of every fourth,
 /// so that 200 ms too many are gone well within 2 s.
 const HURRY_MS: i64 = 40;
@@ -109,13 +105,12 @@ impl Reader {
         Reader { rate, aim, at: None, tick: i64::MIN, waiting: None, steps, concealer }
     }
 
-    /// The next frame. Ticks are in samples and a frame apart, a little more or less; after a hole it begins anew.
+    /// The next frame. Ticks are in samples and a frame apart; after a hole it begins anew.
     pub fn pull(&mut self, tick: i64, line: &Line, known: Option<Known>, frame: &mut Frame) {
         if frame.pcm.rate() != self.rate {
             frame.pcm = Pcm::silence(self.rate);
         }
-        let slip = tick.saturating_sub(self.tick.saturating_add(self.rate.frame() as i64));
-        let goes_on = slip.abs() <= self.samples(SLIP);
+        let goes_on = self.tick.saturating_add(self.rate.frame() as i64) == tick;
         self.tick = tick;
         let Some(known) = known else {
             *frame = Frame::silent(self.rate);
