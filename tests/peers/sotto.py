@@ -27,6 +27,8 @@ url = "sqlite://{folder}/data"
 files = ["{folder}/dialplan.toml"]
 [speech]
 model = "{model}"
+[coach]
+duck_db = 0
 [[trunk]]
 name = "tests"
 sources = ["127.0.0.0/8"]
