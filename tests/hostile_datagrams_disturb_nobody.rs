@@ -7,9 +7,7 @@ mod hostile;
 mod live;
 #[path = "peers/sipp/phone.rs"]
 mod phone;
-#[path = "support/tones.rs"]
-#[allow(dead_code)]
-mod tones;
+mod support;
 
 pub type Sound = Box<dyn FnMut(u64) -> i16 + Send>;
 
@@ -23,6 +21,7 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use support::tones;
 
 const CUSTOMER: f64 = 500.0;
 const AGENT: f64 = 700.0;

@@ -6,9 +6,7 @@ mod desk;
 mod phone;
 #[path = "peers/sipp/mod.rs"]
 mod sipp;
-#[path = "support/tones.rs"]
-#[allow(dead_code)]
-mod tones;
+mod support;
 
 pub type Sound = Box<dyn FnMut(u64) -> i16 + Send>;
 
@@ -17,6 +15,7 @@ use futures_util::future::join_all;
 use phone::Phone;
 use sipp::{House, Plan, TRUNK};
 use sotto::event::{Mode, What};
+use support::tones;
 
 const CUSTOMER: f64 = 500.0;
 const AGENT: f64 = 700.0;

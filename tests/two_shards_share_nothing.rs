@@ -6,15 +6,14 @@ mod desk;
 mod phone;
 #[path = "peers/sipp/mod.rs"]
 mod sipp;
-#[path = "support/tones.rs"]
-#[allow(dead_code)]
-mod tones;
+mod support;
 
 pub type Sound = Box<dyn FnMut(u64) -> i16 + Send>;
 
 use desk::Desk;
 use futures_util::future::join_all;
 use sipp::{House, Plan, TRUNK};
+use support::tones;
 
 /// Customer, agent and supervisor of either call: nobody's tone is a harmonic of another's.
 const TONES: [[f64; 3]; 2] = [[500.0, 700.0, 1100.0], [600.0, 850.0, 1350.0]];

@@ -53,7 +53,8 @@ impl Blend {
 
     /// Nothing is laid over any more: voices are as they were, at once.
     pub fn rest(&mut self) {
-        *self = self.at(self.per_ms * 1000);
+        (self.gain, self.held) = (1.0, 0);
+        self.limiter.rest();
     }
 
     /// One sample of the voices as they are to be heard.

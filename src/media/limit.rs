@@ -23,6 +23,11 @@ impl Limiter {
         Limiter { gain: 1.0, release: 1.0 - (-1.0 / (RELEASE_S * hz.max(1) as f32)).exp() }
     }
 
+    /// Nothing is being limited any more.
+    pub fn rest(&mut self) {
+        self.gain = 1.0;
+    }
+
     /// Whether nothing is being limited.
     pub fn at_rest(&self) -> bool {
         self.gain == 1.0

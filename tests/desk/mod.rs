@@ -1,5 +1,5 @@
 //! Telephones that speak: SIP by single datagrams, a tone each over RTP, keys by RFC 4733, and all they hear kept.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "every test uses its own part")]
 
 use crate::phone::{Came, Phone};
 use crate::{Sound, tones};

@@ -1,6 +1,5 @@
 //! A conversation under attack: parties that keep all they send and get, spoofers who want to take their place, and
 //! whoever throws rubbish at every port.
-#![allow(dead_code)]
 
 pub mod party;
 pub mod rubbish;

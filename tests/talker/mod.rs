@@ -1,6 +1,6 @@
 //! Telephones whose media a test sends packet by packet, by hand: plain, or sealed by another maker's SRTP than ours
 //! (rtc-srtp), RTCP on a port of its own or on RTP's, over either family of addresses.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "every test uses its own part")]
 
 use crate::phone::{Came, Phone};
 use base64::Engine;

@@ -1,7 +1,8 @@
 //! The fast way: io_uring. Every socket has one receive that stays (multishot), which takes its buffers from a pool
 //! given to the kernel; what is sent waits for the next turn, and a turn is one system call.
 //!
-//! Needs Linux 6.1, where completions wait until they are asked for. All memory the kernel may touch belongs to this file and lives as long as the ring.
+//! Needs Linux 6.1, where completions wait until they are asked for. All memory the kernel may touch belongs to this
+//! file and lives as long as the ring.
 #![allow(unsafe_code)]
 
 mod pool;
@@ -26,6 +27,7 @@ const COMPLETIONS: u32 = 8192;
 const SENDS: usize = 512;
 /// Room for a sender's address.
 const NAME: usize = size_of::<libc::sockaddr_in6>();
+
 /// What a completion is about, in the top two bits of its number. Below: the socket's generation and its key.
 const RECEIVED: u64 = 0;
 const SENT: u64 = 1;
