@@ -245,7 +245,7 @@ mutant("a line without a key does where one is required", SDP_READ, "plain.filte
 # Of the shell, SRTP alone: it is as pure.
 CORE = ["id", "time", "event", "media", "call"]
 SRTP = "src/io/srtp"
-CRATES = ["aes", "aes-gcm", "audio-codec", "base64", "ctr", "hmac", "hound", "opus", "realfft", "rtc-rtcp", "rubato", "sdp-types", "serde", "serde_json", "sha1", "sonora", "thiserror", "uuid"]
+CRATES = ["aes", "aes-gcm", "audio-codec", "base64", "ctr", "hmac", "hound", "memchr", "opus", "realfft", "rtc-rtcp", "rubato", "sdp-types", "serde", "serde_json", "sha1", "sonora", "thiserror", "uuid"]
 
 
 def copy(scratch):

@@ -33,9 +33,10 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    /// The arenas are free again once everything was taken.
+    /// The arenas are free again once everything was taken, and used from their beginning: there they are warm.
     pub fn reuse(&mut self) {
         if self.waiting.is_empty() {
+            self.waiting.clear();
             self.bytes.clear();
             self.samples.clear();
         }

@@ -4,6 +4,7 @@
 //! read where they like and take nothing away, so that several can read the same. Knows no time and no network.
 
 use crate::media::pcm::Rate;
+use memchr::memchr;
 use std::ops::Range;
 
 /// Milliseconds held: the oldest a reader may be behind (240), and a packet of 60 ms twice early.
@@ -62,7 +63,7 @@ impl Line {
         }
         let most = most.min((self.end - at).max(0) as usize);
         let (first, again) = self.places(at, most);
-        let there = |places: Range<usize>| self.marks[places].iter().take_while(|mark| **mark != 0).count();
+        let there = |places: Range<usize>| memchr(0, &self.marks[places.clone()]).unwrap_or(places.len());
         match there(first.clone()) {
             all if all == first.len() => all + there(again),
             some => some,
@@ -90,7 +91,8 @@ impl Line {
         let (head, tail) = out.split_at_mut(first.len());
         head.copy_from_slice(&self.samples[first.clone()]);
         tail.copy_from_slice(&self.samples[again.clone()]);
-        [first, again].into_iter().flat_map(|places| &self.marks[places]).fold(0, |all, mark| all | mark)
+        let joined = |places: Range<usize>| self.marks[places].iter().fold(0, |all, mark| all | mark);
+        joined(first) | joined(again)
     }
 
     /// Nothing written until now is there any more.

@@ -10,6 +10,7 @@ pub mod jitter;
 pub mod latch;
 pub mod leak;
 pub mod level;
+pub mod likeness;
 pub mod limit;
 pub mod line;
 pub mod mix;

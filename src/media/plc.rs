@@ -2,8 +2,9 @@
 //! into what comes next. In go the samples that are heard and the gaps between them; out come gaps filled. What is made
 //! up has the marks of what it is made from.
 
+use crate::media::likeness::{Search, alike};
 use crate::media::pcm::Rate;
-use crate::media::shift::{alike, blend, stride};
+use crate::media::shift::blend;
 
 /// Remembered: two of the longest periods.
 const MEMORY_MS: usize = 40;
@@ -24,7 +25,9 @@ const BLEND_MS: usize = 5;
 #[derive(Clone, Debug)]
 pub struct Concealer {
     rate: Rate,
+    /// Gone round: what is heard next goes where the oldest is.
     past: Box<[i16]>,
+    oldest: usize,
     /// The period that is repeated, smoothed where its end meets its beginning: the first `period` samples.
     cycle: Box<[i16]>,
     period: usize,
@@ -56,6 +59,7 @@ impl Concealer {
         Concealer {
             rate,
             past,
+            oldest: 0,
             cycle,
             period: 1,
             step: 0,
@@ -87,13 +91,18 @@ impl Concealer {
             joined |= self.blend_in(pcm);
         }
         self.marks.add(joined, pcm.len(), self.past.len());
-        let kept = pcm.len().min(self.past.len());
-        self.past.copy_within(kept.., 0);
-        let room = self.past.len() - kept;
-        self.past[room..].copy_from_slice(&pcm[pcm.len() - kept..]);
+        self.remember(pcm);
         self.known = (self.known + pcm.len()).min(self.past.len());
         self.made = (self.known == self.past.len()).then_some(0);
         joined
+    }
+
+    fn remember(&mut self, pcm: &[i16]) {
+        let kept = &pcm[pcm.len().saturating_sub(self.past.len())..];
+        let (head, tail) = kept.split_at(kept.len().min(self.past.len() - self.oldest));
+        self.past[self.oldest..][..head.len()].copy_from_slice(head);
+        self.past[..tail.len()].copy_from_slice(tail);
+        self.oldest = (self.oldest + kept.len()) % self.past.len();
     }
 
     /// Samples for some that did not come, and their marks. Silence, which has none, when all has faded.
@@ -136,6 +145,7 @@ impl Concealer {
 
     fn begin(&mut self) {
         let memory = self.past.len();
+        self.past.rotate_left(std::mem::take(&mut self.oldest));
         let period = pitch(&self.past, self.rate);
         self.period = period;
         let (last, before) = (memory - period, memory - 2 * period);
@@ -189,14 +199,10 @@ fn ms(rate: Rate, ms: usize) -> usize {
 /// The lag at which the last 20 ms most resemble what was before them; the longest where they resemble nothing, for a
 /// short piece of noise over and over is a buzz.
 fn pitch(past: &[i16], rate: Rate) -> usize {
-    let (memory, frame, stride) = (past.len(), rate.frame(), stride(rate));
-    let recent = &past[memory - frame..];
-    let likeness = |lag: usize| alike(recent, &past[memory - frame - lag..memory - lag], rate);
     let [shortest, longest] = PERIODS_MS10.map(|period| period * rate.hz() as usize / 10_000);
-    let best = (shortest..=longest).step_by(stride).max_by(|a, b| likeness(*a).total_cmp(&likeness(*b)));
-    let best = best.filter(|lag| likeness(*lag) > PERIODIC).unwrap_or(longest);
-    let near = (best + 1 - stride).max(shortest)..=(best + stride - 1).min(longest);
-    near.max_by(|a, b| likeness(*a).total_cmp(&likeness(*b))).unwrap_or(best)
+    let (here, length) = (past.len() - rate.frame(), rate.frame());
+    let best = Search { here, length, shortest, longest, forward: false }.best(past, rate);
+    best.filter(|best| best.is > PERIODIC).map_or(longest, |best| best.lag)
 }
 
 #[cfg(test)]

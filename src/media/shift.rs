@@ -1,6 +1,7 @@
 //! A step forward or back in a stream that is not heard: from one pitch period into another that is like it, or
 //! anywhere in silence. What absorbs drift and changes of delay (WSOLA: Verhelst and Roelands, 1993).
 
+use crate::media::likeness::{QUIET, Search};
 use crate::media::line::Line;
 use crate::media::pcm::Rate;
 
@@ -14,8 +15,6 @@ const PERIOD_MS10: usize = 100;
 const COMPARED_MS10: usize = 100;
 /// Less than this is chance.
 const UNLIKE: f32 = 0.5;
-/// Below this mean square nobody hears a step: −60 dB of full scale, the noise of an idle line.
-const QUIET: i64 = 33 * 33;
 /// Samples looked at, at most: a frame and the longest step on either side, at 48 kHz.
 const VIEW: usize = 960 + 720;
 
@@ -54,16 +53,10 @@ pub fn find(line: &Line, at: i64, wanted: i64, rate: Rate) -> Option<Step> {
     }
     let compared = samples(rate, COMPARED_MS10);
     let here = if back { limit } else { 0 };
-    let likeness = |lag: usize| {
-        let there = if back { limit - lag } else { lag };
-        alike(&view[here..here + compared], &view[there..there + compared], rate)
-    };
-    let stride = stride(rate);
-    let best = (shortest..=limit).step_by(stride).max_by(|a, b| likeness(*a).total_cmp(&likeness(*b)))?;
-    let near = best.saturating_sub(stride - 1).max(shortest)..=(best + stride - 1).min(limit);
-    let best = near.max_by(|a, b| likeness(*a).total_cmp(&likeness(*b)))?;
-    let by = if back { -(best as i64) } else { best as i64 };
-    let step = Step { by, likeness: likeness(best) };
+    let search = Search { here, length: compared, shortest, longest: limit, forward: !back };
+    let best = search.best(view, rate)?;
+    let by = if back { -(best.lag as i64) } else { best.lag as i64 };
+    let step = Step { by, likeness: best.is };
     // Where nothing is like anything, the right distance is as good as any other.
     let unlike = step.likeness < UNLIKE && exact.unsigned_abs() as usize >= shortest;
     Some(if unlike { Step { by: exact, likeness: step.likeness } } else { step })
@@ -87,31 +80,8 @@ pub(crate) fn blend(from: i16, to: i16, i: usize, length: usize) -> i16 {
     ((i32::from(from) * (length - i) + i32::from(to) * i) / length) as i16
 }
 
-/// Correlation of two stretches of sound, −1 to 1; every few samples of a high rate are enough. Silence is like silence
-/// and like nothing else.
-pub(crate) fn alike(a: &[i16], b: &[i16], rate: Rate) -> f32 {
-    let (mut product, mut energy_a, mut energy_b) = (0i64, 1i64, 1i64);
-    for (a, b) in a.iter().zip(b).step_by(stride(rate)) {
-        let (a, b) = (i64::from(*a), i64::from(*b));
-        product += a * b;
-        energy_a += a * a;
-        energy_b += b * b;
-    }
-    let quiet = QUIET * (a.len() / stride(rate)) as i64;
-    match (energy_a < quiet, energy_b < quiet) {
-        (true, true) => 1.0,
-        // A-law's zero is 8: one sample of it next to a loud one would pass for a likeness.
-        (true, false) | (false, true) => 0.0,
-        (false, false) => (product as f64 / (energy_a as f64 * energy_b as f64).sqrt()) as f32,
-    }
-}
-
 fn samples(rate: Rate, ms10: usize) -> usize {
     rate.hz() as usize * ms10 / 10_000
-}
-
-pub(crate) fn stride(rate: Rate) -> usize {
-    rate.hz() as usize / 8000
 }
 
 #[cfg(test)]

@@ -9,9 +9,10 @@ mod pool;
 
 use super::{Arrived, DATAGRAM, Key, Sockets, Waker};
 use crate::io::clock;
-use io_uring::types::{Fd, SubmitArgs, Timespec};
+use io_uring::types::{Fd, Fixed, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use pool::Pool;
+use rustix::process::{Resource, getrlimit};
 use slab::Slab;
 use socket2::SockAddr;
 use std::io::{self, Error, ErrorKind};
@@ -25,6 +26,8 @@ const REQUESTS: u32 = 1024;
 const COMPLETIONS: u32 = 8192;
 /// Datagrams that wait to be sent. When all are taken, what waits is handed over first.
 const SENDS: usize = 512;
+/// Sockets in the ring's own table, where the process may have so many: two for each leg.
+const SOCKETS: u64 = 1 << 16;
 /// Room for a sender's address.
 const NAME: usize = size_of::<libc::sockaddr_in6>();
 
@@ -42,9 +45,10 @@ pub(super) struct Ring {
     sends: Box<[Outgoing]>,
     /// How many of `sends` were handed to the ring in this turn.
     sending: usize,
+    /// A socket's key is its place in the ring's table, by which requests name it: the kernel need not look it up.
     sockets: Slab<Socket>,
-    /// Removed, and perhaps still named by a request the kernel has not seen.
-    closing: Vec<UdpSocket>,
+    /// Sockets nobody asks for any more, perhaps still named by a request the kernel has not seen.
+    closing: Vec<Key>,
     generation: u32,
     /// What a receive is told about names and control data; the kernel reads it when a receive begins.
     shape: Box<libc::msghdr>,
@@ -54,8 +58,10 @@ pub(super) struct Ring {
 }
 
 struct Socket {
-    socket: UdpSocket,
+    /// Closed with it.
+    _socket: UdpSocket,
     generation: u32,
+    closing: bool,
 }
 
 /// A datagram that waits to be sent.
@@ -75,6 +81,8 @@ impl Ring {
         })?;
         // Saves the kernel a look at its table of files; it is well without.
         let _ = ring.submitter().register_ring_fd();
+        let most = getrlimit(Resource::Nofile).current.unwrap_or(SOCKETS).min(SOCKETS);
+        ring.submitter().register_files_sparse(most as u32)?;
         let pool = Pool::new(&ring)?;
         let nowhere = SockAddr::from(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
         let sends = (0..SENDS).map(|_| Outgoing { to: nowhere.clone(), bytes: [0; DATAGRAM] }).collect();
@@ -98,9 +106,9 @@ impl Ring {
     }
 
     fn receive(&mut self, key: Key) -> io::Result<()> {
-        let Some(Socket { socket, generation }) = self.sockets.get(key) else { return Ok(()) };
+        let Some(Socket { generation, .. }) = self.sockets.get(key) else { return Ok(()) };
         let number = RECEIVED << 62 | u64::from(*generation) << 32 | key as u64;
-        let receive = opcode::RecvMsgMulti::new(Fd(socket.as_raw_fd()), &*self.shape, pool::GROUP).build();
+        let receive = opcode::RecvMsgMulti::new(Fixed(key as u32), &*self.shape, pool::GROUP).build();
         // SAFETY: the shape is boxed and lives as long as the ring; buffers are the pool's, which does too.
         unsafe { self.push(receive.user_data(number)) }
     }
@@ -131,18 +139,23 @@ impl Ring {
         Ok(())
     }
 
-    /// Once the kernel has everything, slots and descriptors that requests named are free again.
+    /// Once the kernel has everything, slots and sockets that requests named are free again.
     fn handed_over(&mut self) {
-        if self.ring.submission().is_empty() {
-            self.sending = 0;
-            self.closing.clear();
+        if !self.ring.submission().is_empty() {
+            return;
+        }
+        self.sending = 0;
+        while let Some(key) = self.closing.pop() {
+            // Fails for no place that the table has.
+            let _ = self.ring.submitter().register_files_update(key as u32, &[-1]);
+            self.sockets.remove(key);
         }
     }
 
     /// What the kernel wrote about a receive: whether there is a datagram.
     fn received(&mut self, done: &cqueue::Entry, buffer: &mut [u8; DATAGRAM]) -> Option<Arrived> {
         let (key, generation) = (done.user_data() as u32 as Key, (done.user_data() >> 32) as u32 & (u32::MAX >> 2));
-        let live = self.sockets.get(key).is_some_and(|s| s.generation == generation);
+        let live = self.sockets.get(key).is_some_and(|s| s.generation == generation && !s.closing);
         let arrived = cqueue::buffer_select(done.flags()).and_then(|number| {
             let length = usize::try_from(done.result()).ok()?;
             let datagram = self.pool.get(number, length).and_then(|bytes| read(bytes, buffer));
@@ -161,18 +174,22 @@ impl Ring {
 impl Sockets for Ring {
     fn add(&mut self, socket: UdpSocket) -> io::Result<Key> {
         self.generation = (self.generation + 1) & (u32::MAX >> 2);
-        let key = self.sockets.insert(Socket { socket, generation: self.generation });
+        let place = self.sockets.vacant_entry();
+        let key = place.key();
+        self.ring.submitter().register_files_update(key as u32, &[socket.as_raw_fd()])?;
+        place.insert(Socket { _socket: socket, generation: self.generation, closing: false });
         self.receive(key)?;
         Ok(key)
     }
 
     fn remove(&mut self, key: Key) {
-        let Some(Socket { socket, generation }) = self.sockets.try_remove(key) else { return };
-        let receive = RECEIVED << 62 | u64::from(generation) << 32 | key as u64;
+        let Some(socket) = self.sockets.get_mut(key).filter(|s| !s.closing) else { return };
+        socket.closing = true;
+        let receive = RECEIVED << 62 | u64::from(socket.generation) << 32 | key as u64;
         // SAFETY: a cancellation points to nothing.
         let _ = unsafe { self.push(opcode::AsyncCancel::new(receive).build().user_data(CANCELLED << 62)) };
-        // Closed only then: what is still to be sent means this socket, not the next to get its descriptor.
-        self.closing.push(socket);
+        // Closed only when the kernel has all requests: what is still to be sent means this socket, not the next in its place.
+        self.closing.push(key);
         let _ = self.hand_over();
     }
 
@@ -184,21 +201,17 @@ impl Sockets for Ring {
             self.unsent += 1;
             return;
         }
-        let (Some(Socket { socket, .. }), Some(slot)) = (self.sockets.get(key), self.sends.get_mut(self.sending))
-        else {
-            self.unsent += 1;
-            return;
-        };
-        let Some(room) = slot.bytes.get_mut(..bytes.len()) else {
+        let slot = self.sends.get_mut(self.sending).filter(|_| self.sockets.contains(key));
+        let Some((room, slot_to)) = slot.and_then(|s| Some((s.bytes.get_mut(..bytes.len())?, &mut s.to))) else {
             self.unsent += 1;
             return;
         };
         room.copy_from_slice(bytes);
-        slot.to = to.into();
-        let send = opcode::Send::new(Fd(socket.as_raw_fd()), room.as_ptr(), room.len() as u32)
+        *slot_to = to.into();
+        let send = opcode::Send::new(Fixed(key as u32), room.as_ptr(), room.len() as u32)
             .flags(libc::MSG_DONTWAIT)
-            .dest_addr(slot.to.as_ptr().cast())
-            .dest_addr_len(slot.to.len())
+            .dest_addr(slot_to.as_ptr().cast())
+            .dest_addr_len(slot_to.len())
             .build()
             .flags(squeue::Flags::SKIP_SUCCESS)
             .user_data(SENT << 62);

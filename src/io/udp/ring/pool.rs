@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 /// What the ring calls it.
 pub(super) const GROUP: u16 = 0;
-/// Datagrams received and not yet dealt with: a turn's worth of a thousand calls. When there are no more, sockets keep
-/// theirs. A power of two.
-const COUNT: u16 = 1024;
+/// Datagrams received and not yet dealt with: a turn's worth of hundreds of calls. When there are no more, sockets keep
+/// theirs. Taken in turn, so that more of them would only be colder. A power of two.
+const COUNT: u16 = 256;
 /// One datagram with the kernel's header and its sender's name, in whole cache lines.
 const SIZE: usize = (16 + NAME + DATAGRAM).next_multiple_of(64);
 
