@@ -1,5 +1,6 @@
 //! One leg of a call: what it is, where its packets come from and go to, and how it is fed.
 
+use crate::call::beside::Beside;
 use crate::call::far_end::FarEnd;
 use crate::call::keys::{Key, Keypad, Way};
 use crate::call::line::Line;
@@ -32,9 +33,9 @@ const SILENT_AFTER: Samples = Samples::from_millis(10);
 pub(crate) enum Path {
     /// One source of the same codec and no clip: its packets pass as they are.
     Relay(LegId),
-    /// One source, and a clip to lay over it or a codec to change: on arrival.
+    /// One party of the call, and a clip or supervisors to lay over it, or a codec to change: on arrival.
     Overlay(LegId),
-    /// No source or several: by the clock.
+    /// Nobody, or several: by the clock.
     Mix,
 }
 
@@ -69,6 +70,8 @@ pub(crate) struct Leg {
     pub voice: Voice,
     /// What is said to it.
     pub line: Line,
+    /// The supervisors it hears beside the source of its overlay.
+    pub beside: Vec<Beside>,
     /// How loud it speaks, if it is listened to.
     pub level: Level,
     /// How what it hears is put together.
@@ -112,6 +115,7 @@ impl Leg {
             sender: Sender::new(seed, spec.media.codec.clock()),
             voice: Voice::new(spec.media.codec),
             line: Line::new(&spec.media),
+            beside: Vec::new(),
             level: Level::default(),
             blend: Blend::new(spec.media.codec.rate().hz(), duck),
             watch: None,
@@ -142,6 +146,9 @@ impl Leg {
     }
     /// Reads what it said for those who hear it at this tick.
     pub fn read(&mut self, at: MediaTime) {
+        if self.listened {
+            self.voice.jitter.tick(at);
+        }
         if self.tapped {
             self.voice.pull(Ear::Tap, at);
             self.level.heard(self.voice.at(Ear::Tap, self.rate()).0);
