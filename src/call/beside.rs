@@ -20,8 +20,9 @@ use crate::media::plc::Marks;
 use crate::media::resample::{DELAY, Resampler};
 use crate::time::MediaTime;
 
-/// A-law's silence: nothing is added for it, so that a supervisor who says nothing changes no byte.
-const SILENCE: i16 = 8;
+/// Samples smaller than this are silence: A-law's zero is 8, G.722 never quite rests. For silence nothing is added, so that
+/// a supervisor who says nothing changes no byte.
+const SILENT: i16 = 16;
 
 /// One supervisor's voice for one leg.
 pub(crate) struct Beside {
@@ -85,7 +86,7 @@ impl Beside {
             let pcm = at(&mut self.copy, own, copy);
             let narrow = at(&mut self.narrow, own, narrow);
             let marks = marks | if self.copy.is_some() { self.marks.all() } else { 0 };
-            if !was_for(listener, self.party, marks) || pcm.iter().all(|s| s.saturating_abs() <= SILENCE) {
+            if !was_for(listener, self.party, marks) || pcm.iter().all(|s| s.saturating_abs() < SILENT) {
                 continue;
             }
             piece.iter_mut().zip(pcm).for_each(|(sum, sample)| *sum = sum.saturating_add(*sample));
