@@ -169,6 +169,8 @@ impl World {
             let Ack::Clip(clip) = self.command(Command::Play(spec)) else { panic!("no clip") };
             self.clip = Some(clip);
         }
+        // What was gathered has left with the commands, and was not the first of the new feed.
+        self.speakers.iter_mut().for_each(|s| s.changed = true);
         self.counts.switches += 1;
         self.counts.silent += u64::from(to == Feed::Silence || self.feed == Feed::Silence);
         self.feed = to;
@@ -204,7 +206,8 @@ impl World {
         s.due += packets * s.ptime;
         let length = s.media.codec.rate().frame() * s.ptime as usize / 20;
         s.header.timestamp = s.header.timestamp.wrapping_add(packets as u32 * s.media.codec.ticks_of(length));
-        self.speakers[1 - at].anew += 2;
+        let other = &mut self.speakers[1 - at];
+        (other.changed, other.anew) = (true, other.anew + 2);
         self.counts.pauses += 1;
     }
 
