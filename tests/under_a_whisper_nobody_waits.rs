@@ -15,6 +15,7 @@ use sotto::media::codec::g711::Law;
 use sotto::media::seed::Seed;
 use sotto::time::{MediaTime, Samples};
 use std::f64::consts::TAU;
+use support::network::Network;
 use support::{Got, Stage};
 
 /// A voice that tells in every millisecond which one it is, by two levels of μ-law, of so many each.
@@ -119,7 +120,9 @@ fn percentile(mut of: Vec<i64>, percent: usize) -> i64 {
 /// the first of them that it can.
 #[test]
 fn whatever_the_phase_and_the_length_of_packets() {
-    println!("packets of the parties, of the supervisor (ms): delay p50, p99, most, over all phases; before settled, most");
+    println!(
+        "packets of the parties, of the supervisor (ms): delay p50, p99, most, over all phases; before settled, most"
+    );
     for mode in [Mode::Whisper, Mode::Barge] {
         for (party_ms, supervisor_ms) in PTIMES.into_iter().flat_map(|a| PTIMES.map(|b| (a, b))) {
             let (mut all, mut early) = (Vec::new(), Vec::new());
@@ -148,7 +151,10 @@ fn whatever_the_phase_and_the_length_of_packets() {
                     assert!(goes_on, "{name}: something is lost or comes twice");
                 }
                 if mode == Mode::Whisper {
-                    assert!(pieces(&scene.stage, customer, MediaTime::ZERO).is_empty(), "{name}: the customer hears it");
+                    assert!(
+                        pieces(&scene.stage, customer, MediaTime::ZERO).is_empty(),
+                        "{name}: the customer hears it"
+                    );
                 }
             }
             let most = *all.iter().max().unwrap();
@@ -215,5 +221,27 @@ fn who_says_nothing_changes_no_byte() {
                 assert!(passed.take(100).all(|(got, sent)| got == sent), "{codec:?} under {theirs:?}");
             }
         }
+    }
+}
+
+/// Packets that come late are no silence: nothing is put between them that would come out as delay at the other end.
+#[test]
+fn what_is_only_late_is_waited_for() {
+    for jitter in [0, 20, 40, 80] {
+        let mut scene = Scene::new(Mode::Whisper, 20, 20, 7, false);
+        let [customer, agent] = scene.parties;
+        scene.stage.phone(customer).network = Network::bad(5, 0, 0, jitter);
+        scene.stage.run(2_000);
+        let lead = |scene: &Scene| {
+            let got = scene.stage.phones[&agent].got.iter().map(|g| g.header.timestamp.wrapping_sub(5000) as i32 / 8);
+            got.max().unwrap() as i64 - scene.stage.now.as_millis()
+        };
+        let (before, from) = (lead(&scene), scene.stage.now);
+        scene.stage.run(30_000);
+        let heard = pieces(&scene.stage, agent, from).len();
+        println!("jitter {jitter} ms: {} ms ahead after 30 s, {heard} ms heard", lead(&scene) - before);
+        // A packet that comes after its successor carries nothing: beyond 20 ms there are many.
+        let least = if jitter <= 20 { 29_000 } else { 15_000 };
+        assert!((lead(&scene) - before).abs() <= jitter as i64 + 20 && heard > least, "{jitter} ms");
     }
 }

@@ -25,8 +25,11 @@ use crate::media::{MAX_PAYLOAD, dtmf, xr};
 use crate::time::{MediaTime, Samples};
 use std::net::SocketAddr;
 
-/// A source that has sent nothing for this long beyond its own packet's length is silent: half a frame of lateness.
+/// A source that has sent nothing for this long beyond its own packet's length is silent: half a frame of lateness,
 const SILENT_AFTER: Samples = Samples::from_millis(10);
+/// and so many times the jitter of its packets, which is the mean of a third of their range. What is only late and taken
+/// for silence would come out after what was put in its place: a delay that stays.
+const JITTERS: f32 = 3.0;
 
 /// How what a leg hears is made. Always exactly one of the three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -245,7 +248,8 @@ impl Leg {
     pub fn is_silent(&self, now: MediaTime) -> bool {
         self.last_voice.is_none_or(|(at, length)| {
             let usual = length.0.max(Samples::FRAME.0);
-            (now - at).0 > usual + SILENT_AFTER.0
+            let late = SILENT_AFTER.0 + (JITTERS * self.reception.jitter_ms() * 48.0) as i64;
+            (now - at).0 > usual + late
         })
     }
 
