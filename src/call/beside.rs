@@ -24,6 +24,9 @@ use crate::time::MediaTime;
 /// a supervisor who says nothing changes no byte.
 const SILENT: i16 = 16;
 
+/// What a resampler remembers at most, in samples at 8 kHz: 4 ms.
+const MEMORY: usize = 2 * DELAY;
+
 /// One supervisor's voice for one leg.
 pub(crate) struct Beside {
     /// The supervisor.
@@ -82,15 +85,15 @@ impl Beside {
             let [own, copy, narrow] = &mut frames;
             let own = &mut own[..self.native(piece.len())];
             let marks = voice.read(&mut self.reader, own);
-            self.marks.add(marks, own.len(), 2 * DELAY * self.codec.rate().frame() / Rate::Narrow.frame());
+            let joined = marks | if self.copy.is_some() { self.marks.all() } else { 0 };
+            self.marks.add(marks, own.len(), MEMORY * self.codec.rate().frame() / Rate::Narrow.frame());
             let pcm = at(&mut self.copy, own, copy);
             let narrow = at(&mut self.narrow, own, narrow);
-            let marks = marks | if self.copy.is_some() { self.marks.all() } else { 0 };
-            if !was_for(listener, self.party, marks) || pcm.iter().all(|s| s.saturating_abs() < SILENT) {
+            if !was_for(listener, self.party, joined) || pcm.iter().all(|s| s.saturating_abs() < SILENT) {
                 continue;
             }
             piece.iter_mut().zip(pcm).for_each(|(sum, sample)| *sum = sum.saturating_add(*sample));
-            if marks & mark(Mode::Whisper) != 0 {
+            if joined & mark(Mode::Whisper) != 0 {
                 tell(Whisper { pcm, narrow, who: Whisperer::Beside(&mut self.whispered) });
             }
         }
@@ -119,4 +122,36 @@ pub(super) fn was_for(listener: Party, source: Party, marks: u8) -> bool {
         .into_iter()
         .filter(|m| marks & mark(*m) != 0)
         .all(|mode| mode::gain(listener, Source::Leg { party: source, mode }).is_heard())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Place, Role};
+
+    /// DESIGN §2.1, the second line of defence: what was received in another mode is silence, in what is resampled too, and
+    /// so are the first milliseconds after, which are made of both.
+    #[test]
+    fn what_was_said_in_another_mode_is_silence() {
+        let party = |leg, role| Party { leg: LegId(leg), role, place: Place::InConversation };
+        let (customer, supervisor) = (party(1, Role::Customer), party(3, Role::Supervisor));
+        for rate in Rate::ALL {
+            let codec = Codec::Pcmu;
+            let mut voice = Jitter::new(codec.rate(), codec.clock());
+            let mut beside = Beside::new(MediaTime::ZERO, supervisor, codec, &voice, rate);
+            let mut loud = Vec::new();
+            for n in 0..15 {
+                let mode = if (5..10).contains(&n) { Mode::Whisper } else { Mode::Barge };
+                let now = MediaTime::from_millis(n * 20);
+                voice.push(now, n as u32 * 160, &[1000; Rate::Narrow.frame()], mark(mode));
+                let mut out = vec![0; rate.frame()];
+                let now = MediaTime::from_millis(n * 20 + 3);
+                beside.add(now, &voice, customer, &mut out, |_| panic!("a whisper for the customer"));
+                loud.push(out.iter().any(|s| *s != 0));
+            }
+            // A resampler remembers 4 ms of the last whispered frame.
+            let heard: Vec<bool> = (0..15).map(|n| !(5..10 + usize::from(rate != Rate::Narrow)).contains(&n)).collect();
+            assert_eq!(loud, heard, "{rate:?}");
+        }
+    }
 }

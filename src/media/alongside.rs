@@ -222,3 +222,125 @@ impl Spare {
         seen.get(seen.len() / FORGIVEN).copied().filter(|_| full).unwrap_or(0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::jitter::Jitter;
+    use crate::media::seed::Seed;
+    use crate::time::MediaTime;
+
+    const FRAME: usize = Rate::Narrow.frame();
+
+    /// A voice of 160 Hz with its overtones.
+    fn voice(n: i64) -> i16 {
+        let phase = (n % 50) as f64 * std::f64::consts::TAU / 50.0;
+        [1.0, 2.0, 3.0].iter().map(|k| 3000.0 / k * (k * phase + k).sin()).sum::<f64>() as i16
+    }
+
+    /// The voice in packets of 20 ms whose clock is `ppm` fast, each up to `jitter` ms late, read at the packets of
+    /// another, `jitter` ms late as well: what is heard, and how far each read lies behind what has come, in ms.
+    fn hear(seconds: i64, ppm: i64, jitter: u64) -> (Vec<i16>, Vec<i64>) {
+        let (mut seed, mut from) = (Seed::new(4), Jitter::new(Rate::Narrow, 8000));
+        let mut reader = from.alongside(MediaTime::ZERO);
+        let mut late = |n: i64, ppm: i64| n * 960 * (1_000_000 - ppm) / 1_000_000 + seed.below(jitter * 48 + 1) as i64;
+        let mut inputs: Vec<(i64, i64)> = (0..seconds * 50).map(|n| (late(n, ppm), n)).collect();
+        inputs.extend((0..seconds * 50).map(|n| (300 + late(n, 0), -1)));
+        inputs.sort();
+        let (mut heard, mut behind) = (Vec::new(), Vec::new());
+        for (at, n) in inputs {
+            if n >= 0 {
+                let pcm: [i16; FRAME] = std::array::from_fn(|i| voice(n * FRAME as i64 + i as i64));
+                from.push(MediaTime(at), (n * FRAME as i64) as u32, &pcm, 1);
+                continue;
+            }
+            let mut out = [0; FRAME];
+            from.begin(&mut reader, MediaTime(at), FRAME);
+            from.read(&mut reader, &mut out);
+            heard.extend(out);
+            behind.push(reader.now.max(0) / 8);
+        }
+        (heard, behind)
+    }
+
+    /// The largest difference between neighbours after the first 200 ms, of what the voice itself has at most.
+    fn click(heard: &[i16]) -> f64 {
+        let largest = |pcm: &[i16]| pcm.windows(2).map(|w| (i32::from(w[1]) - i32::from(w[0])).abs()).max().unwrap();
+        let own: Vec<i16> = (0..1000).map(voice).collect();
+        f64::from(largest(&heard[1600..])) / f64::from(largest(&own))
+    }
+
+    #[test]
+    fn clocks_that_drift_are_followed_without_a_click() {
+        for ppm in [-300, -50, 50, 300] {
+            let (heard, behind) = hear(300, ppm, 0);
+            let most = behind[100..].iter().max().unwrap();
+            assert!(click(&heard) < 1.15 && *most <= 28, "{ppm} ppm: {} {most} ms", click(&heard));
+        }
+    }
+
+    #[test]
+    fn jitter_is_waited_for_and_no_longer_than_it_lasts() {
+        for (jitter, usual) in [(5, 20), (20, 40), (60, 90)] {
+            let (heard, behind) = hear(60, 0, jitter);
+            let mean = behind[200..].iter().sum::<i64>() / behind[200..].len() as i64;
+            assert!(click(&heard) < 1.5 && mean <= usual, "{jitter} ms: {} {mean} ms", click(&heard));
+        }
+    }
+
+    #[test]
+    fn what_came_before_it_is_not_for_it() {
+        let mut from = Jitter::new(Rate::Narrow, 8000);
+        from.push(MediaTime::ZERO, 0, &[5000; FRAME], 1);
+        let mut reader = from.alongside(MediaTime::from_millis(1));
+        let mut out = [1; FRAME];
+        for ms in [1, 21] {
+            from.begin(&mut reader, MediaTime::from_millis(ms), FRAME);
+            assert_eq!((from.read(&mut reader, &mut out), out), (0, [0; FRAME]));
+        }
+        from.push(MediaTime::from_millis(22), 160, &[6000; FRAME], 2);
+        from.begin(&mut reader, MediaTime::from_millis(25), FRAME);
+        assert_eq!((from.read(&mut reader, &mut out), out), (2, [6000; FRAME]));
+    }
+
+    /// What is late is made up from one mark alone: not a sample of a whisper comes back under another mode.
+    #[test]
+    fn nothing_is_made_up_across_two_marks() {
+        for marks in [[1, 1], [1, 2]] {
+            let mut from = Jitter::new(Rate::Narrow, 8000);
+            let mut reader = from.alongside(MediaTime::ZERO);
+            let mut out = [0; FRAME];
+            for n in 0..8i64 {
+                if n < 7 {
+                    let pcm: [i16; FRAME] = std::array::from_fn(|i| voice(n * FRAME as i64 + i as i64));
+                    from.push(MediaTime::from_millis(20 * n), n as u32 * 160, &pcm, marks[usize::from(n == 6)]);
+                }
+                from.begin(&mut reader, MediaTime::from_millis(20 * n + 5), FRAME);
+                from.read(&mut reader, &mut out);
+            }
+            assert_eq!(out.iter().any(|s| *s != 0), marks == [1, 1]);
+        }
+    }
+
+    #[test]
+    fn hostile_streams_never_panic() {
+        let mut seed = Seed::new(6);
+        let mut from = Jitter::new(Rate::Narrow, 8000);
+        let mut reader = from.alongside(MediaTime::ZERO);
+        let mut now = 0;
+        for _ in 0..50_000 {
+            now += seed.below(2000) as i64;
+            let pcm = vec![seed.bits() as i16; seed.below(1500) as usize];
+            let timestamp = if seed.below(2) == 0 { seed.bits() as u32 } else { (now / 6) as u32 };
+            from.push(MediaTime(now), timestamp, &pcm, 1 + seed.below(2) as u8);
+            let length = seed.below(1441) as usize;
+            from.begin(&mut reader, MediaTime(now), length);
+            for piece in vec![0; length].chunks_mut(FRAME) {
+                from.read(&mut reader, piece);
+            }
+            if seed.below(50) == 0 {
+                from.forget();
+            }
+        }
+    }
+}

@@ -43,7 +43,8 @@ impl Steps {
     pub fn find(&mut self, line: &Line, at: i64, wanted: i64, slack: i64, length: usize, rate: Rate) -> Option<i64> {
         self.under_way = wanted != 0 && (self.under_way || wanted.abs() >= slack);
         self.rest = self.rest.saturating_sub(length);
-        if !self.under_way || self.rest > 0 {
+        // A step takes the time of the shortest.
+        if !self.under_way || self.rest > 0 || length < least(rate) as usize {
             return None;
         }
         let hurried = wanted.abs() > HURRY_MS * i64::from(rate.hz()) / 1000;
