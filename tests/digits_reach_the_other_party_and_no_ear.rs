@@ -45,11 +45,15 @@ fn scene() -> (Stage, LegId, LegId, LegId) {
 
 #[test]
 fn on_every_path() {
-    for (path, under) in [("relay", ""), ("overlay", "clip"), ("mix", "supervisor")] {
+    for (path, under) in [("relay", ""), ("overlay", "clip"), ("overlay", "supervisor"), ("mix", "")] {
         let (mut stage, customer, agent, supervisor) = scene();
         match (path, under) {
             ("overlay", "clip") => drop(stage.play(tones::beep(900.0, 900), Audience::Legs(vec![agent])).unwrap()),
-            ("mix", _) => drop(stage.set_mode(Speaker::Leg(supervisor), Mode::Barge).unwrap()),
+            ("overlay", _) => drop(stage.set_mode(Speaker::Leg(supervisor), Mode::Barge).unwrap()),
+            ("mix", _) => {
+                let another = stage.join(Role::Customer);
+                stage.phone(another).speaks = false;
+            }
             _ => {}
         }
         stage.run(250);

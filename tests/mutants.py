@@ -32,6 +32,8 @@ def test(name):
 
 MODE = "src/call/mode.rs"
 ENGINE = "src/call/engine.rs"
+BESIDE = "src/call/beside.rs"
+ALONGSIDE = "src/media/alongside.rs"
 COMMANDS = "src/call/commands.rs"
 PACKETS = "src/call/packets.rs"
 TICKS = "src/call/ticks.rs"
@@ -120,6 +122,16 @@ mutant("a changed role joins clips begun", COMMANDS, "        self.clips.lose(id
 mutant("a changed role keeps its clips", COMMANDS, "        self.clips.lose(id, |_| true);\n        self.changed(at, \"role\");", "        self.changed(at, \"role\");")
 mutant("a changed far end keeps its clips", COMMANDS, "        self.clips.lose(id, |_| true);\n        self.changed(at, \"far_end\");", "        self.changed(at, \"far_end\");")
 mutant("a changed far end gets what waited", COMMANDS, "        leg.line.forget();\n", "", test("a_clip_keeps_its_audience"))
+NOBODY_WAITS = test("under_a_whisper_nobody_waits")
+mutant("a voice beside keeps no mode", BESIDE, "if !was_for(listener, self.party, joined)", "if false", lib("call::beside"))
+mutant("a voice beside outlives its permission", ENGINE, "self.legs.iter().any(|s| heard(s) && b.fits(s.party, s.media.codec, rate))", "self.legs.iter().any(|s| b.source() == s.id())")
+mutant("what is late is made up of another mode", ALONGSIDE, "if !even || marks != self.marks {", "if !even {", lib("media::alongside"))
+mutant("what came before is heard too", ALONGSIDE, ".filter(|newest| newest.came >= self.since)", "", lib("media::alongside"))
+mutant("a supervisor's silence changes bytes", BESIDE, " || pcm.iter().all(|s| s.saturating_abs() < SILENT)", "", NOBODY_WAITS)
+mutant("a whispered call waits for the clock", ENGINE, "        let party = heard(false).next().is_some();\n        if party && is_beside(listener) && heard(true)", "        let party = heard(false).next().is_some();\n        if party && heard(true)", NOBODY_WAITS)
+mutant("what is to spare is kept for ever", ALONGSIDE, "let wanted = self.spare.least().min(self.now.max(0));", "let wanted = self.spare.least().min(0);", NOBODY_WAITS)
+mutant("what is late is taken for silence", LEG, "const JITTERS: f32 = 3.0;", "const JITTERS: f32 = 0.0;", NOBODY_WAITS)
+mutant("a supervisor's whisper leaves the customer as loud", PACKETS, "                if party.role == Role::Agent {", "                if false {", test("a_call_is_kind_to_ears"))
 mutant("a new SSRC is nobody new", LEG, "Some((kind, moved || arrival == Arrival::Stranger))", "Some((kind, moved))")
 mutant("another address is nobody new", COMMANDS, "        if moved {\n            self.far_end_changed(at);\n        }\n", "        let _ = moved;\n")
 mutant("who steps aside keeps the coach's clips", COMMANDS, "Place::Aside => self.clips.lose(leg, |clip| clip.by_mode()),", "Place::Aside => {}")
@@ -137,7 +149,7 @@ mutant("a late packet carries clip", PACKETS, "let count = if stamp.late { 0 } e
 mutant("widening does not mute", COMMANDS, "if self.widens(party, from, mode) { self.now + MUTE }", "if false { self.now + MUTE }")
 mutant("widening mutes too short", COMMANDS, "Samples::from_millis(200)", "Samples::from_millis(150)")
 mutant("a muted supervisor is heard", LEG, "if now < self.muted_until { Mode::Spy } else { self.mode }", "self.mode")
-mutant("a frame forgets its mode", TICKS, ".filter(|m| marks & mark(*m) != 0)", ".filter(|_| false)", lib("call::ticks"))
+mutant("a frame forgets its mode", BESIDE, ".filter(|m| marks & mark(*m) != 0)", ".filter(|_| false)", lib("call::ticks"))
 mutant("what is made up forgets an older mark", PLC, "self.marks.add(joined, pcm.len(), self.past.len());", "self.marks = Marks { now: joined, ..Marks::default() };", lib("media::plc"))
 mutant("what follows a gap forgets what is blended in", PLC, "joined |= self.blend_in(pcm);", "self.blend_in(pcm);", lib("media::plc"))
 mutant("a step leads from one mark to another", SHIFT, "!line.is_even(from, length)", "line.run(from, length) < length", lib("media::shift"))
@@ -215,7 +227,7 @@ mutant("a refused key says nothing", KEYS, "                    self.say_no(id);
 mutant("a key changes another's mode", KEYS, "self.set_supervisor(id, mode, Actor::Person)", "self.set_supervisor(self.legs[self.legs.len() - 1].id(), mode, Actor::Person)", STEER)
 mutant("a volume is another's", KEYS, "        self.legs[at].volume = volume;\n", "        let last = self.legs.len() - 1;\n        self.legs[last].volume = volume;\n", STEER)
 mutant("a volume is everyone's", TICKS, "sum.fade(&mut leg.fader, leg.volume);", "sum.fade(&mut leg.fader, crate::media::volume::Volume::decibels(6).unwrap_or_default());", STEER)
-mutant("a volume leaves relay be", ENGINE, "if !listener.volume.is_unity() {", "if false {", STEER)
+mutant("a volume leaves relay be", ENGINE, "listener.can_be_sent_to() && listener.volume.is_unity()", "listener.can_be_sent_to()", STEER)
 mutant("who leaves stays", KEYS, "Key::Leave => self.remove_leg(at, \"supervisor left\".into()),", "Key::Leave => {}", STEER)
 mutant("a listener answers a call", COMMANDS, "self.legs.iter().find(|l| l.party.role != Role::Supervisor);", "self.legs.iter().next();", STEER)
 mutant("who joins may whisper anywhere", COMMANDS, "        if supervises && spec.mode == Mode::Whisper {", "        if false {")

@@ -294,6 +294,7 @@ impl World {
         let others = self.speakers.iter().filter(|(to, s)| **to != leg && s.media.send && in_order);
         others
             .map(|(to, s)| {
+                let carries = self.oracle.carrier(*to, self.now) == Some(leg);
                 let alone = self.oracle.sources(*to, self.now) == [leg];
                 let same = s.media.codec == self.speakers[&leg].media.codec;
                 let begins = self
@@ -301,7 +302,7 @@ impl World {
                     .clips
                     .values()
                     .any(|c| c.audience.is_none() && self.oracle.audience(&c.rule).contains(to));
-                let path = match (alone, same && !self.oracle.clip_playing_to(*to), begins) {
+                let path = match (carries, alone && same && !self.oracle.clip_playing_to(*to), begins) {
                     (true, true, false) => Expected::Relay,
                     (true, true, true) | (true, false, _) => Expected::Overlay,
                     (false, _, _) => Expected::Nothing,
@@ -329,7 +330,19 @@ impl World {
                 self.check(whole && few, || format!("{to} should have one packet for {leg}'s"));
                 if let Some(slot) = self.speakers[&leg].slot {
                     let clicks: usize = sent.iter().map(|(_, _, p)| self.clicks(to, p)[slot]).sum();
-                    self.check(clicks == length * 8 / SLOTS, || format!("{to} misses {leg} under a clip"));
+                    let all = length * 8 / SLOTS;
+                    // What is made up of another's voice, until its packets are known to come late, may fall on this place.
+                    let others = self.oracle.sources(to, self.now).len() > 1;
+                    self.check(clicks == all || others && clicks > all, || {
+                        format!("{to} has {clicks} clicks of {leg} in {length} ms under what is laid over")
+                    });
+                }
+                // A packet of 10 ms need not hold a click of everybody.
+                if self.now - self.quiet_since >= SETTLED && length >= 20 {
+                    for other in self.oracle.sources(to, self.now).into_iter().filter(|other| *other != leg) {
+                        let clicks: [usize; SLOTS] = self.clicks(to, &sent[0].2);
+                        self.check_mixed(to, other, &clicks, counts);
+                    }
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! A million switches among relay, overlay and mix: one SSRC, every number once, no timestamp twice and no hole, a
+//! A million switches among relay, overlay (a clip's, a supervisor's) and mix: one SSRC, every number once, no timestamp twice and no hole, a
 //! marker only where the line begins anew. Under a clip of digital silence G.711 leaves bit for bit as it came.
 //!
 //! `SOTTO_SWITCHES` sets another number of switches, `SOTTO_SEED` another beginning.
@@ -26,6 +26,8 @@ enum Feed {
     Silence,
     /// Under a tone.
     Tone,
+    /// Under a supervisor's voice, by the clock where the party pauses.
+    Beside,
     Mix,
 }
 
@@ -36,6 +38,8 @@ struct Counts {
     silent: u64,
     same: u64,
     packets: u64,
+    /// While a supervisor is heard.
+    pauses: u64,
 }
 
 struct Speaker {
@@ -56,7 +60,7 @@ struct World {
     call: Call,
     seed: Seed,
     now: i64,
-    /// Customer, agent, a second agent who comes and goes.
+    /// Customer, agent, a second agent and a supervisor who come and go.
     speakers: Vec<Speaker>,
     feed: Feed,
     clip: Option<ClipId>,
@@ -83,6 +87,7 @@ fn a_million_switches() {
         all.silent += counts.silent;
         all.same += counts.same;
         all.packets += counts.packets;
+        all.pauses += counts.pauses;
     }
     println!("{all:?}");
     assert!(all.silent >= 1_000.min(wanted / 20), "{all:?}");
@@ -100,14 +105,14 @@ impl World {
         let mut speakers = Vec::new();
         let same = seed.below(2) == 0;
         let first = codec(&mut seed);
-        for (n, role) in [Role::Customer, Role::Agent, Role::Agent].into_iter().enumerate() {
+        for (n, role) in [Role::Customer, Role::Agent, Role::Agent, Role::Supervisor].into_iter().enumerate() {
             let codec = if same { first } else { codec(&mut seed) };
             let ptime = [10, 20, 20, 20, 30, 40][seed.below(6) as usize];
             let ptime = if codec == Codec::Opus && ptime == 30 { 20 } else { ptime };
             let shape = Shape { ptime: [10, 20, 20, 20, 40, 60][seed.below(6) as usize], ..Shape::default() };
             let media = LegMedia { shape, ..support::media(codec, 4000 + 2 * n as u16) };
-            let place = if n == 2 { Place::Aside } else { Place::InConversation };
-            let spec = LegSpec { role, place, mode: Mode::Spy, address: "x".into(), media };
+            let place = if n >= 2 { Place::Aside } else { Place::InConversation };
+            let spec = LegSpec { role, place, mode: Mode::Barge, address: "x".into(), media };
             let Ok(Ack::Leg(leg)) = call.command(MediaTime::from_millis(now), Command::AddLeg(spec)) else {
                 panic!("a leg was refused");
             };
@@ -140,8 +145,8 @@ impl World {
     }
 
     fn switch(&mut self) {
-        let feeds = [Feed::Relay, Feed::Silence, Feed::Tone, Feed::Mix];
-        let to = feeds[self.seed.below(4) as usize];
+        let feeds = [Feed::Relay, Feed::Silence, Feed::Tone, Feed::Beside, Feed::Mix];
+        let to = feeds[self.seed.below(5) as usize];
         if to == self.feed {
             return;
         }
@@ -149,13 +154,14 @@ impl World {
         if let Some(clip) = self.clip.take() {
             self.command(Command::Cut { clip, reason: "enough".into() });
         }
-        let third = self.speakers[2].leg;
-        let place = if to == Feed::Mix { Place::InConversation } else { Place::Aside };
-        self.command(Command::SetPlace { leg: third, place });
+        for (at, feed) in [(2, Feed::Mix), (3, Feed::Beside)] {
+            let place = if to == feed { Place::InConversation } else { Place::Aside };
+            self.command(Command::SetPlace { leg: self.speakers[at].leg, place });
+        }
         let sound = match to {
             Feed::Silence => Some(0),
             Feed::Tone => Some(1),
-            Feed::Relay | Feed::Mix => None,
+            Feed::Relay | Feed::Beside | Feed::Mix => None,
         };
         if let Some(sound) = sound {
             let (pcm, audience) = (self.sounds[sound].clone(), Audience::Own(Mode::Barge));
@@ -163,6 +169,8 @@ impl World {
             let Ack::Clip(clip) = self.command(Command::Play(spec)) else { panic!("no clip") };
             self.clip = Some(clip);
         }
+        // What was gathered has left with the commands, and was not the first of the new feed.
+        self.speakers.iter_mut().for_each(|s| s.changed = true);
         self.counts.switches += 1;
         self.counts.silent += u64::from(to == Feed::Silence || self.feed == Feed::Silence);
         self.feed = to;
@@ -174,7 +182,7 @@ impl World {
         if tick_first {
             self.tick();
         }
-        for at in 0..3 {
+        for at in 0..4 {
             if self.speakers[at].due <= self.now {
                 self.speak(at);
             }
@@ -191,7 +199,22 @@ impl World {
         }
     }
 
+    /// A party says nothing for a while: the other's line is fed by the clock, and by their packets again.
+    fn pause(&mut self, at: usize) {
+        let s = &mut self.speakers[at];
+        let packets = 80 / s.ptime;
+        s.due += packets * s.ptime;
+        let length = s.media.codec.rate().frame() * s.ptime as usize / 20;
+        s.header.timestamp = s.header.timestamp.wrapping_add(packets as u32 * s.media.codec.ticks_of(length));
+        let other = &mut self.speakers[1 - at];
+        (other.changed, other.anew) = (true, other.anew + 2);
+        self.counts.pauses += 1;
+    }
+
     fn speak(&mut self, at: usize) {
+        if at < 2 && self.feed == Feed::Beside && self.seed.below(20) == 0 {
+            return self.pause(at);
+        }
         let s = &mut self.speakers[at];
         let (rate, codec) = (s.media.codec.rate(), s.media.codec);
         let pcm: Vec<i16> = (0..rate.frame() * s.ptime as usize / 20).map(|_| (self.seed.bits() as i16) / 4).collect();
@@ -206,7 +229,7 @@ impl World {
         self.call.packet(MediaTime::from_millis(self.now), leg, Port::Rtp, from, &bytes);
         let sent = self.drain();
         let other = 1 - at.min(1);
-        if at == 2 || self.feed == Feed::Mix {
+        if at >= 2 || self.feed == Feed::Mix {
             return;
         }
         let to = &self.speakers[other];

@@ -122,8 +122,10 @@ impl Call {
         leg.voice.forget();
         leg.voice.restart();
         leg.line.forget();
+        leg.beside.clear();
         leg.watch.iter_mut().for_each(|w| w.forget());
         let id = leg.id();
+        self.legs.iter_mut().for_each(|l| l.beside.retain(|b| b.source() != id));
         self.clips.lose(id, |_| true);
         self.changed(at, "far_end");
         self.reroute();

@@ -1,5 +1,6 @@
 //! The call itself: its state, and what all its inputs share. Commands, packets and ticks are each a file of their own.
 
+use crate::call::beside::Beside;
 use crate::call::clip::{Clips, Over};
 use crate::call::leg::{Leg, Path};
 use crate::call::mode::{self, Party, Source};
@@ -196,7 +197,7 @@ impl Call {
         }
         for at in 0..self.legs.len() {
             let (tapped, mixed) = (self.is_tapped(&self.legs[at]), self.is_mixed(&self.legs[at]));
-            let listened = tapped || mixed;
+            let listened = tapped || mixed || self.is_laid_over_another(&self.legs[at]);
             let leg = &mut self.legs[at];
             if leg.listened && !listened {
                 // What was said when nobody was to hear it is not to be heard later.
@@ -217,18 +218,26 @@ impl Call {
     }
 
     fn path(&self, listener: &Leg) -> Path {
-        let mut sources = self.legs.iter().filter(|s| self.hears(listener, s));
-        let (Some(source), None, true) = (sources.next(), sources.next(), listener.can_be_sent_to()) else {
-            return Path::Mix;
-        };
-        if !listener.volume.is_unity() {
-            return Path::Mix;
-        }
-        if source.media.codec == listener.media.codec && !self.clips.playing_to(listener.party) {
+        let heard = self.legs.iter().filter(|s| self.hears(listener, s)).count();
+        let ready = listener.can_be_sent_to() && listener.volume.is_unity();
+        let Some(source) = self.carrier(listener).filter(|_| ready) else { return Path::Mix };
+        let laid_over = heard > 1 || self.clips.playing_to(listener.party);
+        if source.media.codec == listener.media.codec && !laid_over {
             Path::Relay(source.id())
         } else {
             Path::Overlay(source.id())
         }
+    }
+
+    /// The one with whose packets all that `listener` hears can go: its only party, or where there is none its only source.
+    fn carrier(&self, listener: &Leg) -> Option<&Leg> {
+        let heard = |beside| self.legs.iter().filter(move |s| is_beside(s) == beside && self.hears(listener, s));
+        let party = heard(false).next().is_some();
+        if party && is_beside(listener) && heard(true).next().is_some() {
+            return None;
+        }
+        let mut sources = heard(!party);
+        sources.next().filter(|_| sources.next().is_none())
     }
 
     fn is_tapped(&self, leg: &Leg) -> bool {
@@ -237,6 +246,10 @@ impl Call {
 
     fn is_mixed(&self, leg: &Leg) -> bool {
         self.legs.iter().any(|l| l.path == Path::Mix && self.hears(l, leg))
+    }
+
+    fn is_laid_over_another(&self, leg: &Leg) -> bool {
+        self.legs.iter().any(|l| is_beside_of(l, leg) && self.hears(l, leg))
     }
 
     /// Decoders, encoders and resamplers for those who need them from now on: packets and ticks find them made.
@@ -252,7 +265,21 @@ impl Call {
                 Path::Relay(_) => {}
                 Path::Overlay(_) | Path::Mix => leg.line.prepare(),
             }
+            self.prepare_beside(at);
         }
+    }
+
+    fn prepare_beside(&mut self, to: usize) {
+        let mut beside = std::mem::take(&mut self.legs[to].beside);
+        let (listener, rate) = (&self.legs[to], self.legs[to].rate());
+        let heard = |source: &Leg| is_beside_of(listener, source) && self.hears(listener, source);
+        beside.retain(|b| self.legs.iter().any(|s| heard(s) && b.fits(s.party, s.media.codec, rate)));
+        for source in self.legs.iter().filter(|s| heard(s)) {
+            if beside.iter().all(|b| b.source() != source.id()) {
+                beside.push(Beside::new(self.now, source.party, source.media.codec, &source.voice.jitter, rate));
+            }
+        }
+        self.legs[to].beside = beside;
     }
 
     fn wanted(&self, leg: &Leg) -> Wanted {
@@ -273,6 +300,7 @@ impl Call {
                     wanted.mix[Rate::Narrow as usize] |=
                         leg.mixed && listener.watch.is_some() && whispers(self.now, leg);
                 }
+                Path::Overlay(_) if is_beside_of(listener, leg) => wanted.packets[leg.rate() as usize] = true,
                 Path::Overlay(_) if listener.is_laid_over(leg) => {}
                 Path::Overlay(_) => wanted.packets[rate] = true,
                 Path::Relay(_) => {}
@@ -398,6 +426,22 @@ impl Call {
             (false, true) => "the agent is aside",
             (false, false) => "no agent is in the call",
         }))
+    }
+}
+
+/// Whether a leg's voice can be laid over another's packets: those who come to a conversation and go again.
+fn is_beside(source: &Leg) -> bool {
+    match source.party.role {
+        Role::Supervisor => true,
+        Role::Customer | Role::Agent | Role::Bridge | Role::Earpiece => false,
+    }
+}
+
+/// Whether a source that `listener` hears is laid over the packets of another.
+fn is_beside_of(listener: &Leg, source: &Leg) -> bool {
+    match listener.path {
+        Path::Overlay(from) => from != source.id(),
+        Path::Relay(_) | Path::Mix => false,
     }
 }
 

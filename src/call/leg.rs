@@ -1,5 +1,6 @@
 //! One leg of a call: what it is, where its packets come from and go to, and how it is fed.
 
+use crate::call::beside::Beside;
 use crate::call::far_end::FarEnd;
 use crate::call::keys::{Key, Keypad, Way};
 use crate::call::line::Line;
@@ -24,17 +25,20 @@ use crate::media::{MAX_PAYLOAD, dtmf, xr};
 use crate::time::{MediaTime, Samples};
 use std::net::SocketAddr;
 
-/// A source that has sent nothing for this long beyond its own packet's length is silent: half a frame of lateness.
+/// A source that has sent nothing for this long beyond its own packet's length is silent: half a frame of lateness,
 const SILENT_AFTER: Samples = Samples::from_millis(10);
+/// and so many times the jitter of its packets, which is the mean of a third of their range. What is only late and taken
+/// for silence would come out after what was put in its place: a delay that stays.
+const JITTERS: f32 = 3.0;
 
 /// How what a leg hears is made. Always exactly one of the three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Path {
     /// One source of the same codec and no clip: its packets pass as they are.
     Relay(LegId),
-    /// One source, and a clip to lay over it or a codec to change: on arrival.
+    /// One party of the call, and a clip or supervisors to lay over it, or a codec to change: on arrival.
     Overlay(LegId),
-    /// No source or several: by the clock.
+    /// Nobody, or several: by the clock.
     Mix,
 }
 
@@ -69,6 +73,8 @@ pub(crate) struct Leg {
     pub voice: Voice,
     /// What is said to it.
     pub line: Line,
+    /// The supervisors it hears beside the source of its overlay.
+    pub beside: Vec<Beside>,
     /// How loud it speaks, if it is listened to.
     pub level: Level,
     /// How what it hears is put together.
@@ -112,6 +118,7 @@ impl Leg {
             sender: Sender::new(seed, spec.media.codec.clock()),
             voice: Voice::new(spec.media.codec),
             line: Line::new(&spec.media),
+            beside: Vec::new(),
             level: Level::default(),
             blend: Blend::new(spec.media.codec.rate().hz(), duck),
             watch: None,
@@ -142,6 +149,9 @@ impl Leg {
     }
     /// Reads what it said for those who hear it at this tick.
     pub fn read(&mut self, at: MediaTime) {
+        if self.listened {
+            self.voice.jitter.tick(at);
+        }
         if self.tapped {
             self.voice.pull(Ear::Tap, at);
             self.level.heard(self.voice.at(Ear::Tap, self.rate()).0);
@@ -238,7 +248,8 @@ impl Leg {
     pub fn is_silent(&self, now: MediaTime) -> bool {
         self.last_voice.is_none_or(|(at, length)| {
             let usual = length.0.max(Samples::FRAME.0);
-            (now - at).0 > usual + SILENT_AFTER.0
+            let late = SILENT_AFTER.0 + (JITTERS * self.reception.jitter_ms() * 48.0) as i64;
+            (now - at).0 > usual + late
         })
     }
 

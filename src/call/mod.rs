@@ -4,6 +4,7 @@
 //! socket, no clock and nothing of coaching. It is driven by `command`, `packet` and `tick`, and drained with `poll`
 //! after each; `poll_timeout` says when `tick` is due.
 
+mod beside;
 mod clip;
 mod commands;
 pub mod ears;

@@ -91,7 +91,7 @@ impl Call {
     fn lay_over(&mut self, at: usize, to: usize, packet: &Packet<'_>, from: Law, law: Law) {
         let Some(stamp) = self.follow(at, to, packet) else { return };
         // A late packet lies before what of the clip has left already: it passes without.
-        let count = if stamp.late { 0 } else { self.speak(self.now, to, packet.payload.len()) };
+        let count = if stamp.late { 0 } else { self.lay(self.now, to, packet.payload.len()) };
         let (clip, leg) = (&self.spoken[..count], &mut self.legs[to]);
         if count == 0 && !stamp.late {
             leg.blend.rest();
@@ -118,7 +118,7 @@ impl Call {
             };
             // An encoder goes forward only: what came late is lost to it.
             let Some(stamp) = stamp.filter(|s| !s.late) else { return };
-            let count = self.speak(self.now, to, piece);
+            let count = self.lay(self.now, to, piece);
             let under = self.passing.get(rate).get(from..from + piece).unwrap_or_default();
             let leg = &mut self.legs[to];
             if count == 0 {
@@ -134,8 +134,35 @@ impl Call {
         }
     }
 
+    /// Puts the next `length` samples of what is laid over what `to` hears into `spoken`: a clip, and supervisors. Answers
+    /// how many there are.
+    pub(super) fn lay(&mut self, at: MediaTime, to: usize, length: usize) -> usize {
+        let count = self.speak(at, to, length);
+        if self.legs[to].beside.is_empty() {
+            return count;
+        }
+        let Call { legs, spoken, .. } = self;
+        let Some(spoken) = spoken.get_mut(..length) else { return count };
+        spoken[count..].fill(0);
+        let mut beside = std::mem::take(&mut legs[to].beside);
+        let (party, mut blend, mut watch) = (legs[to].party, legs[to].blend, legs[to].watch.take());
+        for beside in &mut beside {
+            let Some(source) = legs.iter().find(|l| l.id() == beside.source()) else { continue };
+            beside.add(at, &source.voice.jitter, party, spoken, |whisper| {
+                if party.role == Role::Agent {
+                    blend.cover(whisper.pcm);
+                }
+                if let Some(watch) = &mut watch {
+                    watch.told(at, whisper.who, whisper.narrow.iter().copied());
+                }
+            });
+        }
+        (legs[to].beside, legs[to].blend, legs[to].watch) = (beside, blend, watch);
+        length
+    }
+
     /// Puts the next `length` samples of the clip that `to` hears into `spoken`; answers how many there are.
-    pub(super) fn speak(&mut self, at: MediaTime, to: usize, length: usize) -> usize {
+    fn speak(&mut self, at: MediaTime, to: usize, length: usize) -> usize {
         let (party, rate) = (self.legs[to].party, self.legs[to].rate());
         let length = length.min(self.spoken.len());
         let Some((clip, read)) = self.clips.read(party, rate, &mut self.spoken[..length]) else { return 0 };

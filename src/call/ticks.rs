@@ -1,11 +1,11 @@
 //! What a call does every 20 ms: read what each leg said, hand it to ears and recording, feed the legs that are fed by
 //! the clock, and report.
 
+use crate::call::beside::was_for;
 use crate::call::engine::{Call, ears_rate, hears};
 use crate::call::leg::{Leg, Path, is_somewhere};
 use crate::call::line;
-use crate::call::mode::{self, Party, Source};
-use crate::call::packets::{Written, mark};
+use crate::call::packets::Written;
 use crate::call::pause::Pause;
 use crate::call::permission::{Permits, Purpose, allowed};
 use crate::call::voice::silence;
@@ -131,12 +131,12 @@ impl Call {
         }
         self.begin_clips(to);
         let leg = &self.legs[to];
-        if leg.path != Path::Mix && !self.clips.playing_to(leg.party) {
+        if leg.path != Path::Mix && !self.is_laid_over(leg) {
             return self.flush(to);
         }
         let rate = leg.rate();
         self.add_voices(to);
-        let count = self.speak(at, to, rate.frame());
+        let count = self.lay(at, to, rate.frame());
         self.add_whispers(at, to);
         self.sum.add(&self.spoken[..count]);
         match self.legs[to].can_be_sent_to() {
@@ -157,17 +157,22 @@ impl Call {
             outbox.send(id, Port::Rtp, target, |out| written.add(line::write(encoder, stamp, named, pcm, out)));
         });
         written.tell(leg);
-        if self.clips.any_begun() && !self.clips.playing_to(self.legs[to].party) {
+        if self.clips.any_begun() && !self.is_laid_over(&self.legs[to]) {
             self.flush(to);
         }
+    }
+
+    /// Whether something is laid over what a leg hears, if there is anything.
+    fn is_laid_over(&self, leg: &Leg) -> bool {
+        !leg.beside.is_empty() || self.clips.playing_to(leg.party)
     }
 
     fn is_fed_by_the_clock(&self, at: MediaTime, to: usize) -> bool {
         match self.legs[to].path {
             Path::Mix => true,
             Path::Relay(from) | Path::Overlay(from) => {
-                let clip = self.clips.any_waiting() || self.clips.playing_to(self.legs[to].party);
-                clip && self.legs.iter().any(|l| l.id() == from && l.is_silent(at))
+                let laid_over = self.clips.any_waiting() || self.is_laid_over(&self.legs[to]);
+                laid_over && self.legs.iter().any(|l| l.id() == from && l.is_silent(at))
             }
         }
     }
@@ -203,7 +208,7 @@ impl Call {
         for source in live() {
             sum.add(source.voice.at(Ear::Mix, rate).0);
             if let Some(watch) = &mut watch {
-                watch.told(at, Whisperer::Supervisor, source.voice.at(Ear::Mix, Rate::Narrow).0.iter().copied());
+                watch.told(at, Whisperer::Mixed, source.voice.at(Ear::Mix, Rate::Narrow).0.iter().copied());
             }
         }
         (legs[to].blend, legs[to].watch) = (blend, watch);
@@ -239,14 +244,6 @@ fn was_mixed_for(listener: &Leg, source: &Leg) -> bool {
     was_for(listener.party, source.party, source.voice.at(Ear::Mix, listener.rate()).1)
 }
 
-/// Whether all that was received under these marks was received in a mode in which `listener` hears `source`.
-fn was_for(listener: Party, source: Party, marks: u8) -> bool {
-    [Mode::Spy, Mode::Whisper, Mode::Barge]
-        .into_iter()
-        .filter(|m| marks & mark(*m) != 0)
-        .all(|mode| mode::gain(listener, Source::Leg { party: source, mode }).is_heard())
-}
-
 /// The two sides of a conversation.
 fn is_side(role: Role) -> bool {
     match role {
@@ -274,8 +271,9 @@ fn voice_of<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::call::packets::mark;
     use crate::call::{Ack, CallOptions, Command, LegMedia, LegSpec, Speaker};
-    use crate::event::{Actor, Place};
+    use crate::event::{Actor, Mode, Place};
     use crate::id::LegId;
     use crate::media::codec::Codec;
     use crate::media::rtp::Header;

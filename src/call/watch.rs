@@ -51,12 +51,14 @@ const SEARCHES: u8 = 2;
 const SAVED: u8 = 6;
 
 /// Who whispers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Whisperer {
+#[derive(Debug)]
+pub(crate) enum Whisperer<'a> {
     /// In packets as they come, which the far end plays one after the other.
     Coach,
-    /// By the clock.
-    Supervisor,
+    /// A supervisor, in packets too: where they go on.
+    Beside(&'a mut i64),
+    /// A supervisor, by the clock.
+    Mixed,
 }
 
 /// One line's guard.
@@ -112,7 +114,7 @@ impl Watch {
     }
 
     /// This is whispered now, at 8 kHz.
-    pub fn told(&mut self, now: MediaTime, who: Whisperer, samples: impl IntoIterator<Item = i16>) {
+    pub fn told(&mut self, now: MediaTime, who: Whisperer<'_>, samples: impl IntoIterator<Item = i16>) {
         if self.whispered.write(now, who, samples) {
             self.until = now + ECHOES;
             self.cancel_until = now + CANCELLED;
@@ -233,12 +235,14 @@ impl Default for Whispered {
 
 impl Whispered {
     /// Answers whether any of it can be heard.
-    fn write(&mut self, now: MediaTime, who: Whisperer, samples: impl IntoIterator<Item = i16>) -> bool {
+    fn write(&mut self, now: MediaTime, who: Whisperer<'_>, samples: impl IntoIterator<Item = i16>) -> bool {
         let here = Samples(now.0).at_rate(Rate::Narrow.hz());
-        let mut at = match who {
-            Whisperer::Coach if (self.next - here).abs() <= TOGETHER => self.next,
-            Whisperer::Coach | Whisperer::Supervisor => here,
+        let next = match &who {
+            Whisperer::Coach => Some(self.next),
+            Whisperer::Beside(next) => Some(**next),
+            Whisperer::Mixed => None,
         };
+        let mut at = next.filter(|next| (next - here).abs() <= TOGETHER).unwrap_or(here);
         self.end = self.end.max(at - TOLD as i64);
         let mut sounds = false;
         for sample in samples {
@@ -251,8 +255,10 @@ impl Whispered {
             sounds |= sample.saturating_abs() >= SILENT;
             at += 1;
         }
-        if who == Whisperer::Coach {
-            self.next = at;
+        match who {
+            Whisperer::Coach => self.next = at,
+            Whisperer::Beside(next) => *next = at,
+            Whisperer::Mixed => {}
         }
         sounds
     }

@@ -79,10 +79,10 @@ impl Blend {
     /// One sample of a voice with what is laid over it. A voice alone, however loud, has room.
     pub fn sample(&mut self, voice: i16, over: i16) -> i16 {
         let voice = self.duck(i32::from(voice));
-        if over == 0 && self.limiter.at_rest() {
-            return voice as i16;
+        match over {
+            0 => self.limiter.alone(voice as i16),
+            _ => self.limit(voice + i32::from(over)),
         }
-        self.limit(voice + i32::from(over))
     }
 }
 

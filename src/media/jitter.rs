@@ -10,6 +10,7 @@
 //! and the drift between the clocks of the two ends. Every sample carries the mark it was given at reception; the
 //! buffer does not know what marks mean.
 
+use crate::media::alongside::{Alongside, Newest};
 use crate::media::arrivals::Arrivals;
 use crate::media::line::Line;
 use crate::media::pcm::Rate;
@@ -54,6 +55,7 @@ pub struct Jitter {
     arrivals: Arrivals,
     map: Option<Map>,
     astray: Option<Astray>,
+    newest: Option<Newest>,
     tap: Reader,
     mix: Reader,
 }
@@ -82,6 +84,7 @@ impl Jitter {
             arrivals: Arrivals::new(rate.frame()),
             map: None,
             astray: None,
+            newest: None,
             tap: Reader::new(rate, TAP),
             mix: Reader::new(rate, MIX),
         }
@@ -110,7 +113,28 @@ impl Jitter {
         self.astray = None;
         self.map = Some(Map { timestamp, place });
         self.line.write(place, pcm, mark);
+        self.newest = Some(Newest { came: here, at: place, end: place + length });
         self.arrivals.came(here, place, place + length);
+    }
+
+    /// A tick: what came until now is judged. For those that no ear reads by the clock.
+    pub fn tick(&mut self, tick: MediaTime) {
+        self.arrivals.tick(self.at_rate(tick));
+    }
+
+    /// A reader at another voice's pace, for what comes from now on.
+    pub fn alongside(&self, now: MediaTime) -> Alongside {
+        Alongside::new(self.rate, self.at_rate(now))
+    }
+
+    /// `length` samples are to be read with a packet that passes now.
+    pub fn begin(&self, reader: &mut Alongside, now: MediaTime, length: usize) {
+        reader.begin(self.at_rate(now), &self.line, self.newest, length);
+    }
+
+    /// The next of them, a frame at most; answers their marks.
+    pub fn read(&self, reader: &mut Alongside, out: &mut [i16]) -> u8 {
+        reader.next(&self.line, out)
     }
 
     /// The next frame of one ear. Ticks go forward, 20 ms each; after a hole the ear begins anew.
@@ -135,6 +159,7 @@ impl Jitter {
     /// Nothing that was received until now is to be heard any more, nor made up from.
     pub fn forget(&mut self) {
         self.line.clear();
+        self.newest = None;
         self.arrivals.forget();
         self.tap.forget();
         self.mix.forget();

@@ -28,9 +28,13 @@ impl Limiter {
         self.gain = 1.0;
     }
 
-    /// Whether nothing is being limited.
-    pub fn at_rest(&self) -> bool {
-        self.gain == 1.0
+    /// One sample of a single voice, which has room however loud it is: the gain recovers.
+    pub fn alone(&mut self, voice: i16) -> i16 {
+        if self.gain == 1.0 {
+            return voice;
+        }
+        self.gain += (1.0 - self.gain) * self.release;
+        self.heard(i32::from(voice))
     }
 
     /// One sample of the sum.
@@ -42,6 +46,10 @@ impl Limiter {
         let recovering = self.gain + (1.0 - self.gain) * self.release;
         let loud = loud.max(1.0);
         self.gain = recovering.min(knee(loud) / loud);
+        self.heard(sum)
+    }
+
+    fn heard(&mut self, sum: i32) -> i16 {
         let limited = (sum as f32 * self.gain).round();
         if self.gain > RECOVERED {
             self.gain = 1.0;

@@ -33,6 +33,11 @@ impl Line {
         self.samples.len()
     }
 
+    /// The place after the last sample that was written.
+    pub fn end(&self) -> i64 {
+        self.end
+    }
+
     /// Whether nothing was ever written.
     pub fn is_empty(&self) -> bool {
         self.end == NEVER

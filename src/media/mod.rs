@@ -1,6 +1,7 @@
 //! Packets and samples: RTP, RTCP, codecs, jitter, and the headers of what leaves.
 //! Knows nothing of calls, roles or modes. Everything here is mono, at one of three rates ([`pcm::Rate`]).
 
+pub mod alongside;
 pub mod arrivals;
 pub mod blend;
 pub mod cancel;

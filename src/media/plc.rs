@@ -45,7 +45,7 @@ pub struct Concealer {
 
 /// The marks of all that is remembered, and perhaps of a little more.
 #[derive(Clone, Copy, Debug, Default)]
-struct Marks {
+pub(crate) struct Marks {
     before: u8,
     now: u8,
     samples: usize,
@@ -140,7 +140,7 @@ impl Concealer {
     }
 
     fn sounding(&self) -> u8 {
-        if self.sounds() { self.marks.before | self.marks.now } else { 0 }
+        if self.sounds() { self.marks.all() } else { 0 }
     }
 
     fn begin(&mut self) {
@@ -183,7 +183,12 @@ impl Concealer {
 }
 
 impl Marks {
-    fn add(&mut self, marks: u8, samples: usize, memory: usize) {
+    /// Of all that is remembered.
+    pub fn all(self) -> u8 {
+        self.before | self.now
+    }
+    /// `memory`: how many samples are remembered.
+    pub fn add(&mut self, marks: u8, samples: usize, memory: usize) {
         self.now |= marks;
         self.samples += samples;
         if self.samples >= memory {

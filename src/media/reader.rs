@@ -14,22 +14,13 @@ use crate::media::arrivals::Known;
 use crate::media::line::Line;
 use crate::media::pcm::{Pcm, Rate};
 use crate::media::plc::Concealer;
-use crate::media::shift;
+use crate::media::shift::{self, Steps};
 use crate::time::Samples;
 
 /// The furthest a frame may be behind its reception: 200 ms for jitter, 40 for packet and tick. Beyond 200 ms people
 /// begin to talk over each other (ITU-T G.114: 150 ms are hardly noticed, 400 ms are the limit), and who jitters more
 /// sounds better with a gap.
 pub const MOST: Samples = Samples::from_millis(240);
-
-/// From here on it hurries: a step in every other frame (about a quarter faster in speech) instead of every fourth,
-/// so that 200 ms too many are gone well within 2 s.
-const HURRY_MS: i64 = 40;
-/// How like the places of a step must be at first, in hundredths; each frame that finds none asks for less, so that
-/// every delay ends. Above 90 a step is not heard; the last resort, a fair likeness, is still blended.
-const ALIKE: u16 = 92;
-const ALIKE_HURRIED: u16 = 75;
-const LESS_A_FRAME: u16 = 2;
 
 /// What a frame is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,14 +79,6 @@ pub struct Reader {
     waiting: Option<i64>,
     steps: Steps,
     concealer: Concealer,
-}
-
-/// When a step may be made.
-#[derive(Clone, Copy, Debug, Default)]
-struct Steps {
-    under_way: bool,
-    rest: u8,
-    tried: u16,
 }
 
 impl Reader {
@@ -170,24 +153,11 @@ impl Reader {
 
     /// The step to make in this frame, if one is wanted and found.
     fn step(&mut self, line: &Line, at: i64, goal: i64) -> Option<i64> {
-        let wanted = goal - at;
-        let least = shift::least(self.rate);
-        let begin = self.samples(self.aim.slack).max(1);
-        let steps = &mut self.steps;
-        steps.under_way = wanted != 0 && (steps.under_way || wanted.abs() >= begin);
-        steps.rest = steps.rest.saturating_sub(1);
-        if !steps.under_way || steps.rest > 0 || self.waiting.is_some() {
+        if self.waiting.is_some() {
             return None;
         }
-        let hurried = wanted.abs() > HURRY_MS * i64::from(self.rate.hz()) / 1000;
-        let asked = if hurried { ALIKE_HURRIED } else { ALIKE };
-        let step = shift::find(line, at, wanted, self.rate)?;
-        if step.likeness * 100.0 < f32::from(asked.saturating_sub(LESS_A_FRAME * steps.tried)) {
-            steps.tried += 1;
-            return None;
-        }
-        *steps = Steps { under_way: wanted.abs() > least, rest: if hurried { 2 } else { 4 }, tried: 0 };
-        Some(step.by)
+        let slack = self.samples(self.aim.slack).max(1);
+        self.steps.find(line, at, goal - at, slack, self.rate.frame(), self.rate)
     }
 
     fn take_step(&mut self, line: &Line, at: i64, by: i64, out: &mut [i16]) -> (usize, u8) {

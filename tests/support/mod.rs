@@ -212,6 +212,17 @@ impl Stage {
         }
     }
 
+    /// The server stands still: nothing is received or sent, and then everything at once, one phone's after the other's.
+    pub fn stall(&mut self, ms: i64) {
+        for _ in 0..ms {
+            self.now = self.now + Samples::from_millis(1);
+            let now = self.now;
+            self.phones.values_mut().filter(|p| p.due <= now).for_each(|p| p.say(now));
+        }
+        self.deliver();
+        self.run(0);
+    }
+
     /// One packet now, as this phone would send it, with this payload.
     pub fn send(&mut self, leg: LegId, payload: &[u8]) {
         let now = self.now;

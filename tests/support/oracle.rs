@@ -127,6 +127,18 @@ impl Oracle {
         self.legs.keys().copied().filter(|s| self.may_hear(listener, self.voice(*s, now), now)).collect()
     }
 
+    /// The one with whose packets all that `listener` hears goes: the only party, or else the only supervisor.
+    pub fn carrier(&self, listener: LegId, now: i64) -> Option<LegId> {
+        let sources = self.sources(listener, now);
+        let (supervisors, parties): (Vec<_>, Vec<_>) =
+            sources.into_iter().partition(|s| self.legs[s].role == Role::Supervisor);
+        match (&parties[..], &supervisors[..]) {
+            ([_], [_, ..]) if self.legs[&listener].role == Role::Supervisor => None,
+            ([only], _) | ([], [only]) => Some(*only),
+            _ => None,
+        }
+    }
+
     /// Whether somebody of the call would hear the second mode who does not hear the first.
     pub fn widens(&self, speaker: LegId, from: Mode, to: Mode) -> bool {
         self.legs.iter().any(|(l, k)| {
