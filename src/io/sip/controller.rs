@@ -3,10 +3,10 @@
 //! In come what the parties do ([`Message`]) and the wish to hang up; out go commands to the call's shard. When either
 //! the route or a party ends the call, everything of it is ended here, whatever happened.
 
-use crate::call::sdp::{self, Description, Keys, Local, Origin, Srtp};
+use crate::call::sdp::{self, Description, Direction, Local, Origin, Srtp};
 use crate::call::{Ack, CallOptions, Command, Key, LegMedia, LegSpec, Refusal};
 use crate::event::{Address, Mode, Place, Role};
-use crate::id::{CallCode, CallId, LegId};
+use crate::id::{CallCode, CallId, ClipId, LegId};
 use crate::io::clock;
 use crate::io::rtp::{self, LegSockets};
 use crate::io::shard::Shard;
@@ -63,9 +63,15 @@ impl From<Refusal> for End {
 pub struct Leg {
     /// Its name in the call.
     pub id: LegId,
-    local: Local,
-    media: LegMedia,
-    origin: Option<Origin>,
+    pub(super) local: Local,
+    pub(super) media: LegMedia,
+    pub(super) origin: Option<Origin>,
+    /// How it puts us on hold, if it does.
+    pub(super) hold: Option<Direction>,
+    /// Which way our last offer or answer let media flow.
+    pub(super) told: Direction,
+    /// What it hears while the other one holds.
+    pub(super) music: Option<ClipId>,
 }
 
 /// One call, as its route and its mailbox see it.
@@ -85,7 +91,7 @@ pub struct Call {
 
 /// Who is on the call. Locked for single reads and writes only.
 #[derive(Default)]
-struct Parties {
+pub(super) struct Parties {
     caller: Option<Leg>,
     called: Option<Leg>,
     called_line: Option<Arc<Line>>,
@@ -155,7 +161,7 @@ async fn wished(wish: &mut watch::Receiver<Option<String>>) -> String {
 }
 
 /// Serves the parties until one of them is gone.
-async fn listen_to(call: &Call, messages: &mut mpsc::Receiver<Message>) -> End {
+async fn listen_to(call: &Arc<Call>, messages: &mut mpsc::Receiver<Message>) -> End {
     while let Some(message) = messages.recv().await {
         match message {
             Message::Gone { reason } => return End::new(reason, 487),
@@ -164,7 +170,7 @@ async fn listen_to(call: &Call, messages: &mut mpsc::Receiver<Message>) -> End {
                 let _ = reply.send(call.renegotiate(side, offer).await);
             }
             Message::Answered { side, answer } => {
-                if let Err(fault) = call.answered(side, &answer).await {
+                if let Err(fault) = call.answered_late(side, &answer).await {
                     return End::new(format!("the answer in an ACK was unusable: {}", fault.reason), 488);
                 }
             }
@@ -288,10 +294,15 @@ impl Call {
         tracing::info!(?side, codec = ?media.codec, srtp = local.is_protected(), "a party has media");
         let spec = LegSpec { role, place, mode: Mode::Spy, address: address.clone(), media };
         let id = self.shard.add_leg(self.id, spec, sockets).await?;
+        let hold = far_end.hold();
+        if hold.is_some() {
+            self.command(Command::SetHeld { leg: id, place: self.place_on_hold(hold) }).await?;
+        }
         if role == Role::Agent {
             self.board.host.registry.has_agent(self.id, address);
         }
-        Ok(Leg { id, local, media, origin: Some(far_end.origin.clone()) })
+        let (origin, told) = (Some(far_end.origin.clone()), Direction::SendRecv);
+        Ok(Leg { id, local, media, origin, hold, told, music: None })
     }
 
     fn role(&self, side: Side) -> Role {
@@ -304,49 +315,6 @@ impl Call {
     /// A command to the call's shard.
     pub async fn command(&self, command: Command) -> Result<Ack, Refusal> {
         self.shard.command(self.id, command).await
-    }
-
-    /// A new offer of a party (RFC 3264 §8): the shard knows before the peer does (DESIGN §2.6).
-    async fn renegotiate(&self, side: Side, offer: Option<Box<Description>>) -> Result<Vec<u8>, Fault> {
-        let (local, codec) = self.next_version(side).ok_or_else(|| Fault::new(488, "there is no media to change"))?;
-        let Some(offer) = offer else { return Ok(sdp::offer(&local, &[codec])) };
-        let media = offer.settle(Some(codec)).ok_or_else(|| Fault::new(488, "no common codec"))?;
-        self.set_media(side, media, offer.keys(&local), offer.origin.clone()).await?;
-        Ok(offer.answer(&local, &media))
-    }
-
-    async fn answered(&self, side: Side, answer: &[u8]) -> Result<(), Fault> {
-        let local = self.parties().leg(side).map(|leg| leg.local);
-        let local = local.ok_or_else(|| Fault::new(488, "there is no media to change"))?;
-        let answer = Description::read(answer, local.terms())?;
-        let media = answer.settle(None).ok_or_else(|| Fault::new(488, "no common codec"))?;
-        self.set_media(side, media, answer.keys(&local), answer.origin).await
-    }
-
-    fn next_version(&self, side: Side) -> Option<(Local, Codec)> {
-        let mut parties = self.parties();
-        let leg = parties.leg(side)?;
-        leg.local.version = leg.local.version.saturating_add(1);
-        Some((leg.local, leg.media.codec))
-    }
-
-    async fn set_media(&self, side: Side, media: LegMedia, keys: Option<Keys>, origin: Origin) -> Result<(), Fault> {
-        let (id, stranger) = {
-            let mut parties = self.parties();
-            let Some(leg) = parties.leg(side) else { return Err(Fault::new(488, "there is no media to change")) };
-            let stranger = leg.origin.as_ref().is_some_and(|before| *before != origin);
-            leg.origin = Some(origin);
-            leg.media = media;
-            leg.local.agree(keys, clock::secret);
-            (leg.id, stranger)
-        };
-        let refused = |r: Refusal| Fault::new(500, r.to_string());
-        if stranger {
-            // DESIGN §2.6: privacy narrows before anything widens.
-            self.command(Command::FarEndChanged { leg: id }).await.map_err(refused)?;
-        }
-        self.shard.set_media(self.id, id, media, keys).await.map_err(refused)?;
-        Ok(())
     }
 
     /// Ends everything of the call: media first, then both lines side by side.
@@ -364,13 +332,21 @@ impl Call {
         });
     }
 
-    fn parties(&self) -> MutexGuard<'_, Parties> {
+    /// The line of a party, where there is one.
+    pub fn line(&self, side: Side) -> Option<Arc<Line>> {
+        match side {
+            Side::Caller => Some(self.caller.clone()),
+            Side::Called => self.parties().called_line.clone(),
+        }
+    }
+
+    pub(super) fn parties(&self) -> MutexGuard<'_, Parties> {
         self.parties.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Parties {
-    fn leg(&mut self, side: Side) -> Option<&mut Leg> {
+    pub fn leg(&mut self, side: Side) -> Option<&mut Leg> {
         match side {
             Side::Caller => self.caller.as_mut(),
             Side::Called => self.called.as_mut(),

@@ -16,6 +16,7 @@ use rsipstack::sip::typed::Contact;
 use rsipstack::sip::{Header, Method, SipMessage, StatusCode};
 use rsipstack::transaction::{Transaction, TransactionState};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -100,10 +101,17 @@ async fn decide(line: &Line, transaction: &Transaction) -> Result<Vec<u8>, Fault
     }
 }
 
+/// RFC 3261 §14.2: who crosses an offer of ours waits a random time, who sends two at once a little.
+fn busy(line: &Line) -> Fault {
+    if line.offering.load(Ordering::Acquire) {
+        return Fault::new(491, "Request Pending");
+    }
+    Fault::new(500, "another offer is being answered").with("Retry-After", "1")
+}
+
 async fn reinvite(line: &Arc<Line>, transaction: &mut Transaction) {
     let Ok(_turn) = line.renegotiating.try_lock() else {
-        let busy = Fault::new(500, "another offer is being answered").with("Retry-After", "1");
-        return answer(transaction, line, Err(busy)).await;
+        return answer(transaction, line, Err(busy(line))).await;
     };
     let _ = transaction.send_trying().await;
     let offered = !transaction.original.body.is_empty();
@@ -147,8 +155,7 @@ async fn update(line: &Arc<Line>, transaction: &mut Transaction) {
         return send(transaction, StatusCode::OK, vec![contact(line, transaction)], None).await;
     }
     let Ok(_turn) = line.renegotiating.try_lock() else {
-        let busy = Fault::new(500, "another offer is being answered").with("Retry-After", "1");
-        return answer(transaction, line, Err(busy)).await;
+        return answer(transaction, line, Err(busy(line))).await;
     };
     let decision = decide(line, transaction).await;
     if decision.is_ok() {

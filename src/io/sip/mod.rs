@@ -12,6 +12,7 @@
 //! of it.
 
 mod admission;
+mod ask;
 mod audio;
 mod connect;
 mod controller;
@@ -24,6 +25,7 @@ mod line;
 mod message;
 mod office;
 pub mod registry;
+mod renegotiate;
 mod route;
 mod supervisor;
 mod switchboard;
