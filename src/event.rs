@@ -46,8 +46,10 @@ pub enum Place {
     /// Takes part.
     InConversation,
     /// Nobody is there, but its line plays something: music on hold, ringing, an announcement before the answer. Those
-    /// who take part hear that; it hears only clips addressed to it, and what another such line plays.
+    /// who take part or wait hear that; it hears only clips addressed to it.
     Playing,
+    /// Not answered yet: hears what lines play meanwhile, and clips addressed to it, and is heard by none.
+    Waiting,
     /// Ringing, on hold, being briefed, taken over: hears only clips addressed to it.
     Aside,
 }

@@ -120,7 +120,7 @@ impl Call {
         let (id, place) = (leg.id(), leg.party.place);
         match place {
             // Who steps aside hears only what is addressed to them by name.
-            Place::Aside | Place::Playing => self.clips.lose(id, |clip| clip.by_mode()),
+            Place::Aside | Place::Playing | Place::Waiting => self.clips.lose(id, |clip| clip.by_mode()),
             Place::InConversation => {}
         }
     }
@@ -173,7 +173,9 @@ impl Call {
     fn regroup(&mut self) {
         self.reroute();
         // Neither one who only listens nor what is heard before the answer makes it an answered call.
-        let party = self.legs.iter().find(|l| l.party.role != Role::Supervisor && l.place != Place::Playing);
+        let answered =
+            |l: &&Leg| l.party.role != Role::Supervisor && !matches!(l.place, Place::Playing | Place::Waiting);
+        let party = self.legs.iter().find(answered);
         if let (CallState::Pending, Some(party)) = (self.state, party) {
             self.state = CallState::Answered;
             self.record_rate = party.rate();

@@ -69,8 +69,9 @@ fn between(listener: Place, source: Party) -> bool {
     };
     match (listener, source.place) {
         (Place::InConversation, Place::InConversation) => true,
-        (Place::InConversation | Place::Playing, Place::Playing) => plays,
-        (Place::Playing, Place::InConversation) | (Place::Aside, _) | (_, Place::Aside) => false,
+        (Place::InConversation | Place::Waiting, Place::Playing) => plays,
+        (Place::Waiting, Place::InConversation) | (Place::Playing | Place::Aside, _) => false,
+        (_, Place::Waiting | Place::Aside) => false,
     }
 }
 
@@ -158,19 +159,26 @@ mod tests {
 
     #[test]
     fn a_line_that_plays_is_heard_and_hears_nobody() {
-        let hears = |listener, source: Party| gain(listener, Source::Leg { party: source, mode: Mode::Barge }).is_heard();
+        let hears =
+            |listener, source: Party| gain(listener, Source::Leg { party: source, mode: Mode::Barge }).is_heard();
         let (there, playing) = (Place::InConversation, Place::Playing);
         for role in ROLES {
             let source = |place| party(2, role, place);
             let plays = matches!(role, Role::Customer | Role::Agent | Role::Bridge);
             for listener in [Role::Customer, Role::Agent] {
                 assert_eq!(hears(party(1, listener, there), source(playing)), plays, "{role:?}");
-                assert_eq!(hears(party(1, listener, playing), source(playing)), plays, "{role:?}");
+                assert_eq!(hears(party(1, listener, Place::Waiting), source(playing)), plays, "{role:?}");
+                assert!(!hears(party(1, listener, playing), source(playing)), "{role:?}");
+                let waiting = [there, playing, Place::Waiting, Place::Aside];
+                assert!(!waiting.iter().any(|place| hears(party(1, listener, *place), source(Place::Waiting))));
+                assert!(!hears(party(1, listener, Place::Waiting), source(there)), "{role:?}");
                 assert!(!hears(party(1, listener, playing), source(there)), "{role:?}");
                 assert!(!hears(party(1, listener, Place::Aside), source(playing)), "{role:?}");
                 assert!(!hears(party(1, listener, playing), source(Place::Aside)), "{role:?}");
             }
-            assert!(MODES.iter().all(|mode| !coach_reaches(party(1, role, playing), *mode)));
+            for place in [playing, Place::Waiting] {
+                assert!(MODES.iter().all(|mode| !coach_reaches(party(1, role, place), *mode)));
+            }
         }
     }
 

@@ -248,7 +248,8 @@ mod tests {
 
     #[test]
     fn a_new_offer_keeps_the_numbers_in_use() {
-        let offer = read("m=audio 4000 RTP/AVP 97 96\r\na=rtpmap:97 PCMA/8000/1\r\na=rtpmap:96 telephone-event/8000\r\n");
+        let offer =
+            read("m=audio 4000 RTP/AVP 97 96\r\na=rtpmap:97 PCMA/8000/1\r\na=rtpmap:96 telephone-event/8000\r\n");
         let media = offer.unwrap().settle(None).unwrap();
         let again = read_again(&reoffer(&local(), &media, Direction::SendOnly));
         assert_eq!((again.codecs, again.direction), (vec![(Codec::Pcma, 97)], Direction::SendOnly));

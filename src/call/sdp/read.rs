@@ -78,6 +78,11 @@ impl Description {
         self.codecs.iter().any(|(c, _)| *c == codec)
     }
 
+    /// Whether the peer says that it sends.
+    pub fn sends(&self) -> bool {
+        matches!(self.direction, Direction::SendRecv | Direction::SendOnly)
+    }
+
     /// How the peer puts us on hold, if it does: it sends (music) and does not receive, or neither. An unspecified address
     /// is the old way (RFC 3264 §8.4).
     pub fn hold(&self) -> Option<Direction> {

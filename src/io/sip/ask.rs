@@ -16,7 +16,29 @@ use std::sync::atomic::Ordering;
 impl Line {
     /// Asks the peer something: its final answer, 408 where none came; none where nothing could be sent.
     pub async fn ask(&self, method: Method, headers: Vec<Header>, body: Option<Vec<u8>>) -> Option<Response> {
-        let Some(request) = self.request(method, headers, body) else {
+        let s = self.dialog.snapshot();
+        let known = self.peer().clone();
+        let peer = known.unwrap_or_else(|| Peer { target: s.remote_uri.clone(), routes: s.route_set.clone() });
+        self.ask_at(method, (peer, parties(&s)), headers, body).await
+    }
+
+    /// Asks in the early dialog of a provisional answer to our INVITE (RFC 3261 §12.1.2): several may ring, each in its own.
+    pub async fn ask_early(&self, early: &Response, method: Method, headers: Vec<Header>) -> Option<Response> {
+        let s = self.dialog.snapshot();
+        let peer = Peer::of(early).unwrap_or_else(|| Peer { target: s.remote_uri.clone(), routes: Vec::new() });
+        let to = early.to_header().ok()?.clone();
+        let [from, _] = parties(&s);
+        self.ask_at(method, (peer, [from, Header::To(to)]), headers, None).await
+    }
+
+    async fn ask_at(
+        &self,
+        method: Method,
+        way: (Peer, [Header; 2]),
+        headers: Vec<Header>,
+        body: Option<Vec<u8>>,
+    ) -> Option<Response> {
+        let Some(request) = self.request(method, way, headers, body) else {
             tracing::error!(side = ?self.side, %method, "there is no address to send from");
             return None;
         };
@@ -35,14 +57,17 @@ impl Line {
         self.cseq.fetch_add(1, Ordering::AcqRel).saturating_add(1)
     }
 
-    fn request(&self, method: Method, more: Vec<Header>, body: Option<Vec<u8>>) -> Option<Request> {
+    fn request(
+        &self,
+        method: Method,
+        (Peer { target, routes }, parties): (Peer, [Header; 2]),
+        more: Vec<Header>,
+        body: Option<Vec<u8>>,
+    ) -> Option<Request> {
         let s = self.dialog.snapshot();
-        let peer = self.peer().clone();
-        let Peer { target, routes } =
-            peer.unwrap_or_else(|| Peer { target: s.remote_uri.clone(), routes: s.route_set.clone() });
         let mut headers = vec![Header::Via(self.office.endpoint.get_via(None, None).ok()?.into())];
         headers.extend(routes.into_iter().map(Header::Route));
-        headers.extend(parties(&s));
+        headers.extend(parties);
         headers.extend([
             Header::CallId(s.id.call_id.clone().into()),
             Header::CSeq(CSeq { seq: self.next_cseq(&s), method }.into()),

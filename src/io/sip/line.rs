@@ -6,6 +6,8 @@
 use crate::call::sdp::Terms;
 use crate::io::sip::controller::Message;
 use crate::io::sip::office::Office;
+use crate::io::sip::reliable::Provisional;
+use crate::io::sip::timer::{self, Session};
 use rsipstack::dialog::dialog::{DialogState, DialogStateReceiver, TerminatedReason};
 use rsipstack::dialog::invite_dialog::InviteDialog;
 use rsipstack::sip::headers::Route;
@@ -17,6 +19,7 @@ use rsipstack::transaction::transaction::{TransactionEvent, TransactionEventSend
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
 /// Which end of the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +47,25 @@ pub(super) struct Peer {
     pub routes: Vec<Route>,
 }
 
+impl Peer {
+    /// By an answer to the INVITE that began the dialog (RFC 3261 §12.1.2); none if it names no Contact.
+    pub fn of(response: &Response) -> Option<Self> {
+        let routes = response.record_route_headers();
+        let routes = routes.iter().rev().flat_map(|r| crate::io::sip::message::split_list(r.value()).into_iter().rev());
+        let routes = routes.map(Route::new).collect();
+        let contact = response.typed_contact_headers().ok().and_then(|c| c.into_iter().next())?;
+        Some(Peer { target: contact.uri, routes })
+    }
+}
+
+/// Of a dialog that the peer began: its INVITE.
+pub struct Called {
+    /// The way to its transaction.
+    pub transaction: (TransactionEventSender, TransactionKey),
+    /// What we say before we answer it.
+    pub provisional: Provisional,
+}
+
 /// One dialog.
 pub struct Line {
     /// Call-ID and our own tag: what names it on the wire.
@@ -64,7 +86,15 @@ pub struct Line {
     pub offering: AtomicBool,
     /// Whether somebody lets the peer know of the other party's holds.
     pub telling: AtomicBool,
+    /// What we say before we answer, where the peer called us.
+    pub provisional: Option<Provisional>,
+    /// Cancelled when nothing is left to do for it.
+    pub done: CancellationToken,
     established: watch::Sender<bool>,
+    /// The session timer it has agreed on; told anew with every sign of life.
+    session: watch::Sender<Option<Session>>,
+    /// Whether the peer says that it takes UPDATE.
+    updates: AtomicBool,
     invite: Option<(TransactionEventSender, TransactionKey)>,
     /// The number of our last request.
     pub(super) cseq: AtomicU32,
@@ -74,16 +104,17 @@ pub struct Line {
 }
 
 impl Line {
-    /// The line of a dialog. `invite` is the way to the server transaction, where the peer called us.
+    /// The line of a dialog.
     pub fn new(
         side: Side,
         office: Arc<Office>,
         terms: Terms,
         dialog: InviteDialog,
         mailbox: mpsc::Sender<Message>,
-        invite: Option<(TransactionEventSender, TransactionKey)>,
+        called: Option<Called>,
     ) -> Self {
         let id = dialog.id();
+        let (invite, provisional) = called.map(|c| (c.transaction, c.provisional)).unzip();
         Line {
             key: (id.call_id, id.local_tag),
             side,
@@ -94,7 +125,11 @@ impl Line {
             renegotiating: tokio::sync::Mutex::new(()),
             offering: AtomicBool::new(false),
             telling: AtomicBool::new(false),
+            provisional,
+            done: CancellationToken::new(),
             established: watch::Sender::new(false),
+            session: watch::Sender::new(None),
+            updates: AtomicBool::new(false),
             invite,
             cseq: AtomicU32::new(0),
             remote_cseq: AtomicU32::new(0),
@@ -144,13 +179,12 @@ impl Line {
 
     /// The peer's 2xx: from now on requests go where it says. False if it names no Contact.
     pub fn answered(&self, response: &Response) -> bool {
-        let routes = response.record_route_headers();
-        let routes = routes.iter().rev().flat_map(|r| crate::io::sip::message::split_list(r.value()).into_iter().rev());
-        let routes = routes.map(Route::new).collect();
-        let contact = response.typed_contact_headers().ok().and_then(|c| c.into_iter().next());
-        let known = contact.is_some();
-        if let Some(contact) = contact {
-            *self.peer() = Some(Peer { target: contact.uri, routes });
+        let peer = Peer::of(response);
+        let known = peer.is_some();
+        self.allows(response.headers.iter());
+        self.agree(Session::agreed(response));
+        if peer.is_some() {
+            *self.peer() = peer;
         }
         self.establish();
         known
@@ -172,6 +206,35 @@ impl Line {
         let mut peer = self.peer();
         let routes = peer.take().map_or(snapshot.route_set, |p| p.routes);
         *peer = Some(Peer { target: contact.uri, routes });
+    }
+
+    /// What the peer says it serves, in any of its messages.
+    pub fn allows<'a>(&self, headers: impl Iterator<Item = &'a Header>) {
+        for header in headers {
+            if let Header::Allow(methods) = header {
+                self.updates.store(timer::names(methods.value(), "UPDATE"), Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Whether the peer said that it takes UPDATE.
+    pub fn takes_update(&self) -> bool {
+        self.updates.load(Ordering::Relaxed)
+    }
+
+    /// The session timer that holds.
+    pub fn session(&self) -> Option<Session> {
+        *self.session.borrow()
+    }
+
+    /// Its changes, and every sign of life.
+    pub fn sessions(&self) -> watch::Receiver<Option<Session>> {
+        self.session.subscribe()
+    }
+
+    /// A session timer holds from now on.
+    pub fn agree(&self, session: Option<Session>) {
+        self.session.send_replace(session);
     }
 
     /// Whether a sequence number of the peer is in order (RFC 3261 §12.2.2).
@@ -198,7 +261,10 @@ impl Line {
     /// Answers the INVITE of somebody who called us.
     pub fn accept(&self, body: Vec<u8>) -> Result<(), Box<rsipstack::Error>> {
         let allow = Header::Allow(crate::io::sip::door::ALLOW.into());
-        let headers = vec![Header::ContentType("application/sdp".into()), allow];
+        let mut headers = vec![Header::ContentType("application/sdp".into()), allow];
+        let session = self.session();
+        headers.extend(session.map(Session::as_answer).unwrap_or_default());
+        self.agree(session);
         self.dialog.accept(Some(headers), Some(body)).map_err(Box::new)
     }
 

@@ -16,6 +16,7 @@ use crate::io::sip::controller::{Call, Message};
 use crate::io::sip::door::ALLOW;
 use crate::io::sip::fault::Fault;
 use crate::io::sip::line::{Line, Side};
+use crate::io::sip::timer::{self, Session};
 use crate::io::sip::{audio, route};
 use crate::media::codec::Codec;
 use rsipstack::sip::{Header, Method, Response, StatusCodeKind};
@@ -36,6 +37,9 @@ impl Call {
         };
         let media = offer.settle(Some(codec)).ok_or_else(|| Fault::new(488, "no common codec"))?;
         self.set_media(side, media, offer.keys(&local), offer.origin.clone()).await?;
+        if let Some(leg) = self.parties().leg(side) {
+            leg.speaks = offer.sends();
+        }
         self.set_hold(side, offer.hold()).await?;
         let limit = self.left_to(side);
         self.has_told(side, limit);
@@ -208,10 +212,12 @@ impl Call {
             leg.local.version = leg.local.version.saturating_add(1);
             sdp::reoffer(&leg.local, &leg.media, direction)
         };
-        let headers = vec![Header::Allow(ALLOW.into()), Header::ContentType("application/sdp".into())];
+        let mut headers = timer::headers(line);
+        headers.extend([Header::Allow(ALLOW.into()), Header::ContentType("application/sdp".into())]);
         let response = line.ask(Method::Invite, headers, Some(offer)).await?;
         if response.status_code.kind() == StatusCodeKind::Successful {
             line.redirected(&response);
+            line.agree(Session::agreed(&response));
             if let Err(fault) = self.answered(side, &response.body).await {
                 tracing::warn!(?side, reason = %fault.reason, "the answer to a new offer is unusable");
             }
