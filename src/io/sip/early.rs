@@ -30,8 +30,8 @@ struct Now {
     ringing: Option<ClipId>,
     /// Whether their own telephone was told to make it.
     told: bool,
-    /// The line of the one who plays something.
-    playing: Option<(String, String)>,
+    /// The line of the one who plays something, and what it last said of its media.
+    playing: Option<((String, String), Description)>,
 }
 
 impl Early {
@@ -82,9 +82,11 @@ impl Early {
         let Ok(description) = Description::read(&response.body, local.terms()) else { return };
         let Some(media) = description.settle(None) else { return };
         match &now.playing {
-            // Another fork behind the same INVITE, or other media of the same.
-            Some(key) if *key == line.key => {
-                let _ = self.settle(&description, media, local).await;
+            // Another fork behind the same INVITE, or other media of the same; who only says it again has changed nothing.
+            Some((key, before)) if *key == line.key => {
+                if *before != description && self.settle(&description, media, local).await.is_ok() {
+                    now.playing = Some((line.key.clone(), description));
+                }
             }
             Some(_) => {}
             None => {
@@ -93,7 +95,7 @@ impl Early {
                 if joined.await.is_err() {
                     return;
                 }
-                now.playing = Some(line.key.clone());
+                now.playing = Some((line.key.clone(), description));
                 self.stop(&mut now).await;
                 if let Err(end) = self.call.progress(Some(media.codec)).await {
                     tracing::warn!(reason = %end.reason, "the caller cannot hear what is played before the answer");
@@ -105,7 +107,7 @@ impl Early {
     /// A party does not come: what it played is over.
     pub async fn gone(&self, line: &Line) {
         let mut now = self.now.lock().await;
-        if now.playing.as_ref() == Some(&line.key) {
+        if now.playing.as_ref().is_some_and(|(key, _)| *key == line.key) {
             now.playing = None;
             self.call.drop_called("it did not answer").await;
         }
@@ -123,7 +125,9 @@ impl Early {
                 let local = self.call.parties().leg(Side::Called).map(|leg| leg.local);
                 let local = local.ok_or_else(|| End::new("its leg is gone", 500))?;
                 let unusable = |fault: crate::io::sip::fault::Fault| End::new(fault.reason, 500);
-                self.settle(&description, media, &local).await.map_err(unusable)?;
+                if heard.is_none_or(|(_, before)| before != description) {
+                    self.settle(&description, media, &local).await.map_err(unusable)?;
+                }
                 self.call.called_is_there(to).await?;
             }
             Some((sockets, local)) => {

@@ -72,7 +72,8 @@ impl Default for Plan<'_> {
         Plan {
             routes: "",
             trunk: TRUNK,
-            sip: "", media: "",
+            sip: "",
+            media: "",
             listen,
             limits: Limits::default(),
             timers: Timers::default(),
