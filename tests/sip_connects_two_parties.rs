@@ -28,7 +28,7 @@ async fn the_caller_hangs_up() {
     let port = free_port();
     let house = House::with(&answered_first(port)).await;
     let agent = house.agent("agent_answers", &[], port, 1).await;
-    let caller = house.caller("caller_hangs_up", "call-7", &[("TALK", "3500")], 1).await;
+    let caller = house.caller("caller_hangs_up", "call-7", &[("TALK", "8000")], 1).await;
     caller.content().await;
     agent.content().await;
     house.is_quiet().await;
@@ -67,7 +67,7 @@ async fn twenty_calls_at_once_leave_nothing_behind() {
     let port = free_port();
     let house = House::with(&answered_first(port)).await;
     let agents = house.agent("agent_answers", &[], port, 20).await;
-    let callers = house.caller("caller_hangs_up", "call-1", &[("TALK", "4000")], 20).await;
+    let callers = house.caller("caller_hangs_up", "call-1", &[("TALK", "8000")], 20).await;
     callers.content().await;
     agents.content().await;
     house.is_quiet().await;

@@ -176,21 +176,23 @@ async fn signs(call: Arc<Call>, line: Arc<Line>, side: Side) {
         tokio::select! {
             biased;
             changed = agreed.changed() => if changed.is_err() { return },
-            () = wait => match session {
-                Some(session) if session.ours => {
-                    if !refresh(&call, &line, side).await {
-                        // What is left of the time, for a peer that may come back.
-                        tokio::time::sleep(second.saturating_mul(session.wait() / 2)).await;
-                        if !refresh(&call, &line, side).await {
-                            return over(&line, side).await;
-                        }
-                    }
+            () = wait => {
+                let Some(session) = session else { continue };
+                if !session.ours || !give_sign(&call, &line, side, session).await {
+                    return over(&line, side).await;
                 }
-                Some(_) => return over(&line, side).await,
-                None => {}
-            },
+            }
         }
     }
+}
+
+/// A sign of life of ours; where it is not answered, another when most of the time is over.
+async fn give_sign(call: &Arc<Call>, line: &Arc<Line>, side: Side, session: Session) -> bool {
+    if refresh(call, line, side).await {
+        return true;
+    }
+    tokio::time::sleep(line.office.timers.second.saturating_mul(session.wait() / 2)).await;
+    refresh(call, line, side).await
 }
 
 /// By UPDATE where the peer takes it, else by the same offer again (§7.4).
