@@ -8,6 +8,10 @@
 //!                                                                  commands to the call's shard
 //! ```
 //!
+//! Of a dialog: `line` is one, from INVITE to BYE, and `ask` what we ask in it; `dial` calls one address, `early` is what is heard
+//! before the answer, `reliable` what is sure to arrive of it; `renegotiate` takes and makes offers (holds), `timer` gives signs
+//! of life, and `silence` notices who has none.
+//!
 //! Media never waits for anything here: a shard is told what the parties agreed on, and acknowledges before they hear
 //! of it.
 
