@@ -45,6 +45,11 @@ pub enum Mode {
 pub enum Place {
     /// Takes part.
     InConversation,
+    /// Nobody is there, but its line plays something: music on hold, ringing, an announcement before the answer. Those
+    /// who take part or wait hear that; it hears only clips addressed to it.
+    Playing,
+    /// Not answered yet: hears what lines play meanwhile, and clips addressed to it, and is heard by none.
+    Waiting,
     /// Ringing, on hold, being briefed, taken over: hears only clips addressed to it.
     Aside,
 }
@@ -201,6 +206,12 @@ pub enum What {
         /// What changed: `place`, `role`, `far_end`, `media`, `volume`.
         changed: String,
     },
+    /// A party put us on hold: nobody listens there, and nothing of it is written down.
+    #[serde(rename = "leg.held")]
+    LegHeld {},
+    /// A party is back from a hold.
+    #[serde(rename = "leg.resumed")]
+    LegResumed {},
     /// The coach or a supervisor changed mode; `leg` names the supervisor, none means the coach.
     #[serde(rename = "mode.changed")]
     ModeChanged {
@@ -417,6 +428,8 @@ impl What {
             What::LegJoined { .. } => "leg.joined",
             What::LegLeft { .. } => "leg.left",
             What::LegChanged { .. } => "leg.changed",
+            What::LegHeld {} => "leg.held",
+            What::LegResumed {} => "leg.resumed",
             What::ModeChanged { .. } => "mode.changed",
             What::SupervisorJoined { .. } => "supervisor.joined",
             What::SupervisorLeft { .. } => "supervisor.left",

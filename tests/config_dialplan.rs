@@ -63,8 +63,12 @@ steps = [ {connect = {to = "sip:desk@127.0.0.1"}} ]
     assert!(first.caller_is_agent && first.at.ends_with("p.toml:2"), "{}", first.at);
     assert!(first.called.as_ref().unwrap().is_match("1-2") && !first.called.as_ref().unwrap().is_match("1-2-3"));
     assert!(matches!(&first.steps[2], Step::Play(path) if path.ends_with("plan/hello.wav")));
-    let Step::Connect { to, timeout, srtp } = &first.steps[5] else { panic!("connect") };
-    assert_eq!((to.as_str(), timeout.as_secs(), *srtp), ("sip:$1@[::1]:5070", 45, Some(Srtp::Required)));
+    let Step::Connect { to, together, timeout, srtp } = &first.steps[5] else { panic!("connect") };
+    assert!(!together);
+    assert_eq!(
+        (to.as_slice(), timeout.as_secs(), *srtp),
+        (&["sip:$1@[::1]:5070".to_owned()][..], 45, Some(Srtp::Required))
+    );
     assert_eq!(second.steps, [Step::Reject { status: 410, reason: "Gone".into() }]);
     assert!(matches!(&third.steps[..], [Step::Connect { timeout, srtp: None, .. }] if timeout.as_secs() == 30));
     assert!(third.called.is_none() && third.caller.is_none() && third.trunk.is_none());

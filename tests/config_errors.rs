@@ -83,7 +83,8 @@ fn what_is_shipped_is_right() {
             Step::Answer,
             Step::Say("Please hold.".into()),
             Step::Connect {
-                to: "sip:call-$1@127.0.0.1:6070".into(),
+                to: vec!["sip:call-$1@127.0.0.1:6070".into()],
+                together: false,
                 timeout: std::time::Duration::from_secs(30),
                 srtp: None,
             },

@@ -96,8 +96,11 @@ mutant("a pause is recorded leg by leg", TICKS, "self.outbox.record_leg(leg.id()
 
 # ---- the rest of the rule
 mutant("a leg hears itself", MODE, "listener.leg != party.leg\n", "(listener.leg != party.leg || true)\n")
-mutant("a listener aside hears voices", MODE, "&& listener.place == Place::InConversation\n", "&& (listener.place == Place::InConversation || true)\n")
-mutant("a source aside is heard", MODE, "&& party.place == Place::InConversation\n", "&& (party.place == Place::InConversation || true)\n")
+mutant("a listener aside hears voices", MODE, "(Place::Playing | Place::Aside, _) => false,", "(Place::Playing | Place::Aside, _) => true,")
+mutant("a line that plays hears voices", MODE, "| (Place::Playing | Place::Aside, _) => false,", "| (Place::Aside, _) => false,\n        (Place::Playing, _) => true,", lib("call::mode"))
+mutant("a supervisor on hold is heard playing", MODE, "Role::Supervisor | Role::Earpiece => false,\n    };", "Role::Supervisor | Role::Earpiece => true,\n    };", lib("call::mode"))
+mutant("who is not answered is heard", MODE, "(_, Place::Waiting | Place::Aside) => false,", "(_, Place::Aside) => false,\n        (_, Place::Waiting) => true,", lib("call::mode"))
+mutant("a source aside is heard", MODE, "(_, Place::Waiting | Place::Aside) => false,", "(_, Place::Waiting) => false,\n        (_, Place::Aside) => true,")
 mutant("a clip is heard by all", MODE, "audience.contains(&listener.leg)", "audience.contains(&listener.leg) || true", lib("call::mode"))
 mutant("the coach reaches those aside", MODE, "    listener.place == Place::InConversation\n        && match mode", "    (listener.place == Place::InConversation || true)\n        && match mode")
 mutant("the coach's whisper reaches customers", MODE, "Role::Agent | Role::Earpiece | Role::Supervisor)", "Role::Agent | Role::Earpiece | Role::Supervisor | Role::Customer)")
@@ -134,7 +137,7 @@ mutant("what is late is taken for silence", LEG, "const JITTERS: f32 = 3.0;", "c
 mutant("a supervisor's whisper leaves the customer as loud", PACKETS, "                if party.role == Role::Agent {", "                if false {", test("a_call_is_kind_to_ears"))
 mutant("a new SSRC is nobody new", LEG, "Some((kind, moved || arrival == Arrival::Stranger))", "Some((kind, moved))")
 mutant("another address is nobody new", COMMANDS, "        if moved {\n            self.far_end_changed(at);\n        }\n", "        let _ = moved;\n")
-mutant("who steps aside keeps the coach's clips", COMMANDS, "Place::Aside => self.clips.lose(leg, |clip| clip.by_mode()),", "Place::Aside => {}")
+mutant("who steps aside keeps the coach's clips", COMMANDS, "Place::Aside | Place::Playing | Place::Waiting => self.clips.lose(id, |clip| clip.by_mode()),", "Place::Aside | Place::Playing | Place::Waiting => {}")
 mutant("who is gone keeps a clip alive", COMMANDS, "        self.clips.lose(leg.id(), |_| true);\n        self.tell(Some(leg.id()), What::LegLeft", "        self.tell(Some(leg.id()), What::LegLeft")
 mutant("a narrower mode leaves clips be", COMMANDS, "        self.narrow_clips(mode);\n", "")
 mutant("a clip begins over another", ENGINE, "            !self.clips.playing_to(l.party)\n                && !self.clips", "            !self.clips")
@@ -229,7 +232,7 @@ mutant("a volume is another's", KEYS, "        self.legs[at].volume = volume;\n"
 mutant("a volume is everyone's", TICKS, "sum.fade(&mut leg.fader, leg.volume);", "sum.fade(&mut leg.fader, crate::media::volume::Volume::decibels(6).unwrap_or_default());", STEER)
 mutant("a volume leaves relay be", ENGINE, "listener.can_be_sent_to() && listener.volume.is_unity()", "listener.can_be_sent_to()", STEER)
 mutant("who leaves stays", KEYS, "Key::Leave => self.remove_leg(at, \"supervisor left\".into()),", "Key::Leave => {}", STEER)
-mutant("a listener answers a call", COMMANDS, "self.legs.iter().find(|l| l.party.role != Role::Supervisor);", "self.legs.iter().next();", STEER)
+mutant("a listener answers a call", COMMANDS, "l.party.role != Role::Supervisor && !matches!(l.place,", "!matches!(l.place,", STEER)
 mutant("who joins may whisper anywhere", COMMANDS, "        if supervises && spec.mode == Mode::Whisper {", "        if false {")
 
 # ---- reports

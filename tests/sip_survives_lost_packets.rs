@@ -15,7 +15,7 @@ const ROUTES: &str = "[[route]]\ncalled = '^1'\nsteps = [ {answer = {}}, {say = 
 
 /// Ten times faster than real time: 64 × T1 are 3.2 s.
 fn hasty() -> Timers {
-    Timers { t1: Duration::from_millis(50) }
+    Timers { t1: Duration::from_millis(50), ..Timers::default() }
 }
 
 async fn house(routes: &str) -> House {

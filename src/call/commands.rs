@@ -23,6 +23,7 @@ impl Call {
             Command::AddLeg(spec) => self.add_leg(spec),
             Command::SetMedia { leg, media } => self.with_leg(leg, |call, at| call.set_media(at, media)),
             Command::SetPlace { leg, place } => self.with_leg(leg, |call, at| call.set_place(at, place)),
+            Command::SetHeld { leg, place } => self.with_leg(leg, |call, at| call.set_held(at, place)),
             Command::SetRole { leg, role } => self.with_leg(leg, |call, at| call.set_role(at, role)),
             Command::FarEndChanged { leg } => self.with_leg(leg, Call::far_end_changed),
             Command::RemoveLeg { leg, reason } => self.with_leg(leg, |call, at| call.remove_leg(at, reason)),
@@ -87,18 +88,41 @@ impl Call {
     /// What was said before a leg took part, or after it stepped aside, is for nobody: while it is aside it is not listened
     /// to, and `reroute` forgets what waits in its buffer.
     fn set_place(&mut self, at: usize, place: Place) {
-        if self.legs[at].party.place == place {
+        if self.legs[at].place == place {
             return;
         }
-        self.legs[at].party.place = place;
-        let leg = self.legs[at].id();
-        match place {
-            // Who steps aside hears only what is addressed to them by name.
-            Place::Aside => self.clips.lose(leg, |clip| clip.by_mode()),
-            Place::InConversation => {}
-        }
+        self.legs[at].place = place;
+        self.moved(at);
         self.changed(at, "place");
         self.regroup();
+    }
+
+    /// A hold ends where it began: whoever was put aside meanwhile stays aside.
+    fn set_held(&mut self, at: usize, place: Option<Place>) {
+        let leg = &mut self.legs[at];
+        if leg.held == place {
+            return;
+        }
+        let (id, before) = (leg.id(), std::mem::replace(&mut leg.held, place));
+        self.moved(at);
+        match (before, place) {
+            (None, _) => self.tell(Some(id), What::LegHeld {}),
+            (_, None) => self.tell(Some(id), What::LegResumed {}),
+            // From one way of holding to another.
+            (Some(_), Some(_)) => {}
+        }
+        self.regroup();
+    }
+
+    fn moved(&mut self, at: usize) {
+        let leg = &mut self.legs[at];
+        leg.party.place = leg.held.unwrap_or(leg.place);
+        let (id, place) = (leg.id(), leg.party.place);
+        match place {
+            // Who steps aside hears only what is addressed to them by name.
+            Place::Aside | Place::Playing | Place::Waiting => self.clips.lose(id, |clip| clip.by_mode()),
+            Place::InConversation => {}
+        }
     }
 
     fn set_role(&mut self, at: usize, role: Role) {
@@ -150,8 +174,10 @@ impl Call {
     /// Legs, roles or places are others now.
     fn regroup(&mut self) {
         self.reroute();
-        // One who only listens does not make it an answered call.
-        let party = self.legs.iter().find(|l| l.party.role != Role::Supervisor);
+        // Neither one who only listens nor what is heard before the answer makes it an answered call.
+        let answered =
+            |l: &&Leg| l.party.role != Role::Supervisor && !matches!(l.place, Place::Playing | Place::Waiting);
+        let party = self.legs.iter().find(answered);
         if let (CallState::Pending, Some(party)) = (self.state, party) {
             self.state = CallState::Answered;
             self.record_rate = party.rate();

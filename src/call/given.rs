@@ -15,6 +15,7 @@ impl Command {
             Command::AddLeg(_)
             | Command::SetMedia { .. }
             | Command::SetPlace { .. }
+            | Command::SetHeld { .. }
             | Command::SetRole { .. }
             | Command::FarEndChanged { .. }
             | Command::RemoveLeg { .. }

@@ -56,7 +56,10 @@ pub(crate) enum Kind {
 }
 
 pub(crate) struct Leg {
+    /// `place` of it is what counts now: where it is while it holds, else where it was put.
     pub party: Party,
+    pub place: Place,
+    pub held: Option<Place>,
     pub media: LegMedia,
     pub path: Path,
     pub address: Address,
@@ -108,6 +111,8 @@ impl Leg {
         reception.count(counts(&spec.media));
         Leg {
             party: Party { leg: id, role: spec.role, place: spec.place },
+            place: spec.place,
+            held: None,
             media: spec.media,
             path: Path::Mix,
             address: spec.address,

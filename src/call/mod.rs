@@ -148,6 +148,8 @@ pub enum Command {
     SetMedia { leg: LegId, media: LegMedia },
     /// A leg takes part, or steps aside.
     SetPlace { leg: LegId, place: Place },
+    /// A party put us on hold, and takes this place until it is back (none): as the place it has otherwise stays.
+    SetHeld { leg: LegId, place: Option<Place> },
     /// A leg is something else now: it leaves the audience of every clip begun.
     SetRole { leg: LegId, role: Role },
     /// The far end of a leg is, or may be, somebody else: it leaves the audience of every clip begun.

@@ -53,12 +53,26 @@ pub fn gain(listener: Party, source: Source<'_>) -> Gain {
         Source::Clip { audience } => audience.contains(&listener.leg),
         Source::Leg { party, mode } => {
             listener.leg != party.leg
-                && listener.place == Place::InConversation
-                && party.place == Place::InConversation
+                && between(listener.place, party)
                 && voice_reaches(listener.role, party.role, mode)
         }
     };
     if heard { Gain::Unity } else { Gain::Silent }
+}
+
+/// Whether where they are lets anything pass. What a line plays while nobody is there is for people alone to hear, and no
+/// supervisor is heard that way.
+fn between(listener: Place, source: Party) -> bool {
+    let plays = match source.role {
+        Role::Customer | Role::Agent | Role::Bridge => true,
+        Role::Supervisor | Role::Earpiece => false,
+    };
+    match (listener, source.place) {
+        (Place::InConversation, Place::InConversation) => true,
+        (Place::InConversation | Place::Waiting, Place::Playing) => plays,
+        (Place::Waiting, Place::InConversation) | (Place::Playing | Place::Aside, _) => false,
+        (_, Place::Waiting | Place::Aside) => false,
+    }
 }
 
 /// The table of DESIGN §2, for two different legs in conversation.
@@ -139,6 +153,31 @@ mod tests {
             for mode in MODES {
                 let me = party(1, role, Place::InConversation);
                 assert_eq!(gain(me, Source::Leg { party: me, mode }), Gain::Silent);
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_that_plays_is_heard_and_hears_nobody() {
+        let hears =
+            |listener, source: Party| gain(listener, Source::Leg { party: source, mode: Mode::Barge }).is_heard();
+        let (there, playing) = (Place::InConversation, Place::Playing);
+        for role in ROLES {
+            let source = |place| party(2, role, place);
+            let plays = matches!(role, Role::Customer | Role::Agent | Role::Bridge);
+            for listener in [Role::Customer, Role::Agent] {
+                assert_eq!(hears(party(1, listener, there), source(playing)), plays, "{role:?}");
+                assert_eq!(hears(party(1, listener, Place::Waiting), source(playing)), plays, "{role:?}");
+                assert!(!hears(party(1, listener, playing), source(playing)), "{role:?}");
+                let waiting = [there, playing, Place::Waiting, Place::Aside];
+                assert!(!waiting.iter().any(|place| hears(party(1, listener, *place), source(Place::Waiting))));
+                assert!(!hears(party(1, listener, Place::Waiting), source(there)), "{role:?}");
+                assert!(!hears(party(1, listener, playing), source(there)), "{role:?}");
+                assert!(!hears(party(1, listener, Place::Aside), source(playing)), "{role:?}");
+                assert!(!hears(party(1, listener, playing), source(Place::Aside)), "{role:?}");
+            }
+            for place in [playing, Place::Waiting] {
+                assert!(MODES.iter().all(|mode| !coach_reaches(party(1, role, place), *mode)));
             }
         }
     }

@@ -176,6 +176,8 @@ impl Coach {
             | What::CoachOpened { .. }
             | What::CallAnswered {}
             | What::LegChanged { .. }
+            | What::LegHeld {}
+            | What::LegResumed {}
             | What::ModeChanged { .. }
             | What::SupervisorJoined { .. }
             | What::SupervisorLeft { .. }

@@ -3,7 +3,8 @@
 use super::fault::Faults;
 use super::raw::{Section, Written};
 use super::{
-    Coach, Format, Http, Media, Network, Recording, Secret, Sensitivity, Sip, Speech, Srtp, Store, Trunk, Way,
+    Coach, Format, HoldMusic, Http, Media, Network, Recording, Secret, Sensitivity, Sip, Speech, Srtp, Store, Trunk,
+    Way,
 };
 use crate::call::ears::{Beep, Beeped, Ears, LeakGuard};
 use crate::event::Mode;
@@ -12,6 +13,7 @@ use regex::Regex;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The built-in voice: espeak-ng's American English.
 const VOICE: &str = "en-us";
@@ -32,8 +34,34 @@ pub(super) fn sip(mut section: Section<'_>, faults: &Faults) -> Sip {
         }
         texts.iter().filter_map(|text| sip_address(text, external_address, faults)).collect()
     });
+    let hold_music = section.text("hold_music").map_or(HoldMusic::Theirs, |written| hold_music(written, faults));
+    // RFC 4028 §4: 90 s is the least anybody may ask for, half an hour is recommended.
+    let session_expires = match section.whole("session_expires", 0..=86_400).map_or(1800, |w| w.value) {
+        0 => None,
+        seconds @ 1..90 => {
+            let what = format!("sip.session_expires is {seconds} s");
+            faults.add(&section.place("session_expires"), what, "write 90 or more, or 0 for none");
+            None
+        }
+        seconds => Some(seconds as u32),
+    };
+    let min_se = section.whole("min_se", 90..=86_400).map_or(90, |w| w.value as u32);
     section.end();
-    Sip { listen, external_address }
+    Sip { listen, external_address, hold_music, session_expires: session_expires.map(|s| s.max(min_se)), min_se }
+}
+
+fn hold_music(written: Written<String>, faults: &Faults) -> HoldMusic {
+    match written.value.as_str() {
+        "theirs" => HoldMusic::Theirs,
+        "none" => HoldMusic::Silence,
+        file => {
+            if !Path::new(file).is_file() {
+                let what = format!("sip.hold_music is {file:?}, and there is no such file");
+                faults.add(&written.at, what, "write \"theirs\", \"none\", or name a WAV file");
+            }
+            HoldMusic::File(file.into())
+        }
+    }
 }
 
 fn sip_address(written: &Written<String>, external: Option<IpAddr>, faults: &Faults) -> Option<SocketAddr> {
@@ -78,8 +106,10 @@ pub(super) fn media(mut section: Section<'_>, faults: &Faults) -> Media {
     let shards = section.whole("shards", 1..=64).map_or(1, |written| written.value as usize);
     let io = section.text("io").map_or(Way::Auto, |written| way(&written, faults));
     let tap = section.flag("tap").unwrap_or(false);
+    let timeout = section.whole("timeout", 0..=86_400).map_or(0, |w| w.value.unsigned_abs());
     section.end();
-    Media { ports: ports.unwrap_or(20_000..=29_999), shards, io, tap }
+    let timeout = (timeout > 0).then(|| Duration::from_secs(timeout));
+    Media { ports: ports.unwrap_or(20_000..=29_999), shards, io, timeout, tap }
 }
 
 fn way(written: &Written<String>, faults: &Faults) -> Way {

@@ -39,9 +39,11 @@ pub enum Step {
     Play(PathBuf),
     /// Call the other party and join the two.
     Connect {
-        /// A SIP URI.
-        to: String,
-        /// How long it may ring.
+        /// SIP URIs, one at least.
+        to: Vec<String>,
+        /// All at once, and whoever answers first has the call; else one after the other.
+        together: bool,
+        /// How long each may ring.
         timeout: Duration,
         /// Whether its media is to be protected. None: as the trunk says that has the address of `to`, else it may be.
         srtp: Option<Srtp>,
@@ -77,6 +79,8 @@ const STEPS: [&str; 8] = ["answer", "say", "play", "connect", "mode", "playbook"
 const LATER: [&str; 2] = ["brief", "control"];
 /// How long the other party may ring where the route does not say.
 const RINGING_S: i64 = 30;
+/// Addresses of one `connect`: each that rings together is a dialog, and has sockets of its own.
+const MAX_TARGETS: usize = 16;
 /// What the synthesiser takes in one piece.
 const SAY_CHARS: usize = 1000;
 
@@ -215,21 +219,32 @@ impl Reader<'_> {
         let at = section.at.clone();
         let timeout = section.whole("timeout", 1..=300).map_or(RINGING_S, |written| written.value);
         let srtp = section.text("srtp").and_then(|written| srtp("connect.srtp", &written, self.faults));
+        let together = section.flag("together").unwrap_or(false);
         let absent = !section.has("to");
-        let to = section.text("to");
+        let to = section.text_or_texts("to");
         section.end();
         if absent {
             self.faults.add(&at, "connect does not say to whom", "write {connect = {to = \"sip:USER@HOST:PORT\"}}");
         }
         let to = to?;
+        if to.is_empty() || to.len() > MAX_TARGETS {
+            let what = format!("connect.to lists {} addresses", to.len());
+            self.faults.add(&at, what, format!("write 1 to {MAX_TARGETS}"));
+            return None;
+        }
+        let to = to.into_iter().map(|to| self.target(to, groups)).collect::<Option<Vec<_>>>()?;
+        let timeout = Duration::from_secs(timeout.unsigned_abs());
+        Some(Step::Connect { to, together, timeout, srtp })
+    }
+
+    fn target(&self, to: Written<String>, groups: usize) -> Option<String> {
         if !to.value.starts_with("sip:") || to.value.len() <= "sip:".len() || to.value.contains(char::is_whitespace) {
             let what = format!("connect.to is {:?}", to.value);
             self.faults.add(&to.at, what, "write a SIP URI, as \"sip:call-$1@127.0.0.1:6070\"");
             return None;
         }
         self.check_groups(&to, groups);
-        let timeout = Duration::from_secs(timeout.unsigned_abs());
-        Some(Step::Connect { to: to.value, timeout, srtp })
+        Some(to.value)
     }
 
     fn supervise(&self, mut section: Section<'_>, groups: usize) -> Option<Step> {

@@ -30,6 +30,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A checked configuration.
 #[derive(Clone, Debug)]
@@ -63,6 +64,24 @@ pub struct Sip {
     pub listen: Vec<SocketAddr>,
     /// What to put into SDP and Contact behind NAT.
     pub external_address: Option<IpAddr>,
+    /// What the other party hears while one holds.
+    pub hold_music: HoldMusic,
+    /// How long a call may go on without a sign of life of each peer (RFC 4028), seconds, 90 at least. None: nothing is
+    /// asked for; what peers ask for is kept to.
+    pub session_expires: Option<u32>,
+    /// The shortest such time we agree to, seconds, 90 at least.
+    pub min_se: u32,
+}
+
+/// What a party hears while the other one holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HoldMusic {
+    /// What the one who holds plays, if they do; else silence.
+    Theirs,
+    /// Silence, whatever they play.
+    Silence,
+    /// A WAV file of ours, over and over.
+    File(PathBuf),
 }
 
 /// Where RTP is spoken.
@@ -74,6 +93,8 @@ pub struct Media {
     pub shards: usize,
     /// How they read and write packets.
     pub io: Way,
+    /// A party that has sent nothing for so long, and did not say it would not, is gone: the call ends. None: never.
+    pub timeout: Option<Duration>,
     /// Whether what both parties say is decoded even where nobody listens, to measure what that costs.
     pub tap: bool,
 }

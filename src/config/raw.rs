@@ -206,6 +206,12 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// One text, or a list of them.
+    pub(super) fn text_or_texts(&mut self, key: &'static str) -> Option<Vec<Written<String>>> {
+        let is_list = self.entries.iter().any(|(k, written)| k == key && matches!(written.value, Raw::List(_)));
+        if is_list { self.texts(key) } else { self.text(key).map(|text| vec![text]) }
+    }
+
     fn item(&self, key: &str, item: Written<Raw>) -> Option<Written<String>> {
         let Raw::Text(value) = item.value else {
             self.faults.add(

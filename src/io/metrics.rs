@@ -268,6 +268,8 @@ impl Metrics {
             | What::LegJoined { .. }
             | What::LegLeft { .. }
             | What::LegChanged { .. }
+            | What::LegHeld {}
+            | What::LegResumed {}
             | What::ModeChanged { .. }
             | What::SupervisorJoined { .. }
             | What::SupervisorLeft { .. }

@@ -18,7 +18,7 @@ TOKEN = "a-token-of-the-tests"
 CONFIG = """\
 [sip]
 listen = ["udp://127.0.0.1:{sip}"]
-[http]
+{further}[http]
 listen = "127.0.0.1:{http}"
 token = "{token}"
 [store]
@@ -37,12 +37,12 @@ may_call = [".*"]
 
 
 class Sotto:
-    def __init__(self, folder, dialplan, model="", trunk=""):
-        """`trunk`: further lines of its trunk."""
+    def __init__(self, folder, dialplan, model="", trunk="", sip=""):
+        """`trunk`: further lines of its trunk, `sip` of `[sip]`."""
         self.folder = folder
         folder.mkdir(exist_ok=True)
         self.sip, self.http = free_ports(1), free_ports(1)
-        config = CONFIG.format(sip=self.sip, http=self.http, token=TOKEN, folder=folder, model=model)
+        config = CONFIG.format(sip=self.sip, further=sip, http=self.http, token=TOKEN, folder=folder, model=model)
         (folder / "sotto.toml").write_text(config + trunk)
         (folder / "dialplan.toml").write_text(dialplan)
         (folder / "playbooks").symlink_to(ROOT / "config/playbooks")

@@ -12,7 +12,7 @@ mod write;
 
 pub use crypto::{Keyring, Keys, MasterKey, Srtp, Suite};
 pub use read::Description;
-pub use write::offer;
+pub use write::{offer, reoffer};
 
 use std::net::SocketAddr;
 
@@ -67,6 +67,17 @@ impl Direction {
         [Direction::SendRecv, Direction::SendOnly, Direction::RecvOnly, Direction::Inactive]
             .into_iter()
             .find(|d| d.name().eq_ignore_ascii_case(name))
+    }
+
+    /// What is left of it where only `limit` may flow; the same writer's.
+    pub fn within(self, limit: Direction) -> Self {
+        let sends = |d| matches!(d, Direction::SendRecv | Direction::SendOnly);
+        match (sends(self) && sends(limit), self.writer_receives() && limit.writer_receives()) {
+            (true, true) => Direction::SendRecv,
+            (true, false) => Direction::SendOnly,
+            (false, true) => Direction::RecvOnly,
+            (false, false) => Direction::Inactive,
+        }
     }
 
     pub(super) fn writer_receives(self) -> bool {
@@ -219,6 +230,33 @@ mod tests {
     fn an_unspecified_address_is_a_hold() {
         let offer = read("m=audio 4000 RTP/AVP 0\r\nc=IN IP4 0.0.0.0\r\n").unwrap();
         assert!(!offer.settle(None).unwrap().send);
+    }
+
+    #[test]
+    fn who_receives_nothing_holds() {
+        let (plays, silent) = (Some(Direction::SendOnly), Some(Direction::Inactive));
+        for (said, here, nowhere) in [
+            ("sendrecv", None, silent),
+            ("sendonly", plays, silent),
+            ("recvonly", None, silent),
+            ("inactive", silent, silent),
+        ] {
+            let hold = |c| read(&format!("m=audio 4000 RTP/AVP 0\r\nc=IN IP4 {c}\r\na={said}\r\n")).unwrap().hold();
+            assert_eq!((hold("192.0.2.1"), hold("0.0.0.0")), (here, nowhere), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_new_offer_keeps_the_numbers_in_use() {
+        let offer =
+            read("m=audio 4000 RTP/AVP 97 96\r\na=rtpmap:97 PCMA/8000/1\r\na=rtpmap:96 telephone-event/8000\r\n");
+        let media = offer.unwrap().settle(None).unwrap();
+        let again = read_again(&reoffer(&local(), &media, Direction::SendOnly));
+        assert_eq!((again.codecs, again.direction), (vec![(Codec::Pcma, 97)], Direction::SendOnly));
+    }
+
+    fn read_again(ours: &[u8]) -> Description {
+        Description::read(ours, Terms::default()).unwrap()
     }
 
     #[test]

@@ -78,6 +78,22 @@ impl Description {
         self.codecs.iter().any(|(c, _)| *c == codec)
     }
 
+    /// Whether the peer says that it sends.
+    pub fn sends(&self) -> bool {
+        matches!(self.direction, Direction::SendRecv | Direction::SendOnly)
+    }
+
+    /// How the peer puts us on hold, if it does: it sends (music) and does not receive, or neither. An unspecified address
+    /// is the old way (RFC 3264 §8.4).
+    pub fn hold(&self) -> Option<Direction> {
+        let nowhere = self.rtp.ip().is_unspecified();
+        match self.direction {
+            Direction::SendOnly if !nowhere => Some(Direction::SendOnly),
+            Direction::SendOnly | Direction::Inactive => Some(Direction::Inactive),
+            Direction::SendRecv | Direction::RecvOnly => nowhere.then_some(Direction::Inactive),
+        }
+    }
+
     /// What both sides use: `preferred` where the peer has it (so that two legs can relay), else the peer's first.
     pub fn settle(&self, preferred: Option<Codec>) -> Option<LegMedia> {
         let wished = self.codecs.iter().find(|(c, _)| Some(*c) == preferred);

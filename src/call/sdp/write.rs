@@ -13,6 +13,11 @@ impl Description {
     /// Our answer: one audio line is accepted, with a key where it has one (RFC 4568 §5.1.2); every other line is refused
     /// with port 0 (RFC 3264 §6).
     pub fn answer(&self, local: &Local, media: &LegMedia) -> Vec<u8> {
+        self.answer_within(local, media, Direction::SendRecv)
+    }
+
+    /// The same where no more than `limit` is to flow, because somebody else holds.
+    pub fn answer_within(&self, local: &Local, media: &LegMedia, limit: Direction) -> Vec<u8> {
         let mut text = head(local);
         let dtmf = media.dtmf.map(|pt| (pt, media.shape.dtmf_clock));
         let crypto = self.crypto.map(|c| Crypto { tag: c.tag, key: local.keyring.key(c.key.suite()) });
@@ -24,7 +29,7 @@ impl Description {
                     dtmf: dtmf.as_slice(),
                     crypto: crypto.as_slice(),
                     mux: self.mux,
-                    direction: self.direction.mirrored(),
+                    direction: self.direction.mirrored().within(limit),
                 };
                 audio.write(local, &mut text);
                 text.push_str(&reports::line(media.shape.reports));
@@ -50,6 +55,17 @@ pub fn offer(local: &Local, codecs: &[Codec]) -> Vec<u8> {
     let direction = Direction::SendRecv;
     let audio = Audio { proto, codecs: &numbered, dtmf: &dtmf, crypto: &crypto, mux: true, direction };
     audio.write(local, &mut text);
+    text.push_str(&reports::line(Wish::ALL));
+    text.into_bytes()
+}
+
+/// A new offer on a line that has media (RFC 3264 §8.3): what is in use and no more, one way or both.
+pub fn reoffer(local: &Local, media: &LegMedia, direction: Direction) -> Vec<u8> {
+    let dtmf = media.dtmf.map(|pt| (pt, media.shape.dtmf_clock));
+    let (proto, crypto) = if local.srtp { ("RTP/SAVP", local.keyring.offered()) } else { ("RTP/AVP", Vec::new()) };
+    let (codecs, dtmf) = (&[(media.codec, media.payload_type)], dtmf.as_slice());
+    let mut text = head(local);
+    Audio { proto, codecs, dtmf, crypto: &crypto, mux: true, direction }.write(local, &mut text);
     text.push_str(&reports::line(Wish::ALL));
     text.into_bytes()
 }

@@ -95,6 +95,8 @@ fn line(at: MediaTime, what: &What) -> Option<(Ink, String)> {
         | What::LegJoined { .. }
         | What::LegLeft { .. }
         | What::LegChanged { .. }
+        | What::LegHeld {}
+        | What::LegResumed {}
         | What::SupervisorJoined { .. }
         | What::SupervisorLeft { .. }
         | What::ClipStarted { .. }

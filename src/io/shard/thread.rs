@@ -254,6 +254,7 @@ impl Thread {
             Command::AddLeg(_)
             | Command::SetMedia { .. }
             | Command::SetPlace { .. }
+            | Command::SetHeld { .. }
             | Command::SetRole { .. }
             | Command::FarEndChanged { .. }
             | Command::SetMode { .. }

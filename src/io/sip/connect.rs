@@ -1,48 +1,73 @@
-//! The `connect` step: calls the other party, lets the caller hear that it rings, joins the two, or says why not.
+//! The `connect` step: calls the other party, or several in turn or together, lets the caller hear that it rings or what
+//! is played meanwhile, joins the two, or says why not.
 
-use crate::call::Command;
-use crate::call::sdp::{self, Description, Local, Srtp, Terms};
-use crate::event::Address;
-use crate::id::ClipId;
-use crate::io::rtp::LegSockets;
+use crate::call::sdp::Srtp;
 use crate::io::sip::admission::{expand, in_uri};
-use crate::io::sip::controller::{Call, End, open_media, release};
+use crate::io::sip::controller::{Call, End, release};
+use crate::io::sip::dial::{self, Answered, Target};
+use crate::io::sip::early::Early;
 use crate::io::sip::endings::Watch;
 use crate::io::sip::fault::Fault;
-use crate::io::sip::line::{Line, Side};
-use crate::io::sip::office::{Office, able_to_reach};
-use crate::io::sip::{audio, route};
-use rsipstack::dialog::dialog::{DialogState, TerminatedReason};
-use rsipstack::dialog::invitation::{InviteAsyncResult, InviteOption};
-use rsipstack::sip::{Auth, Header, Host, Response, StatusCode, StatusCodeKind, Uri};
-use std::net::IpAddr;
+use crate::io::sip::line::Side;
+use crate::io::sip::{route, timer};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
-/// Why the other party did not come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Failure {
-    Busy,
-    NoAnswer,
-    Declined,
-    Unknown,
-    Unreachable,
+/// What the route says.
+pub struct Wanted<'a> {
+    /// Whom to call.
+    pub to: &'a [String],
+    /// All at once.
+    pub together: bool,
+    /// How long each may ring.
+    pub timeout: Duration,
+    /// Whether media is to be protected.
+    pub srtp: Option<Srtp>,
 }
 
-impl Failure {
+/// Why nobody came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Failure {
+    /// What follows says more: of several, the caller is told the last of this list.
+    Unreachable,
+    Unknown,
+    NoAnswer,
+    Busy,
+    Declined,
+}
+
+/// How one of them did not come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Why.
+    pub failure: Failure,
+    /// Whether that is so wherever else they may be called (6xx, RFC 3261 §21.6).
+    pub everywhere: bool,
+}
+
+impl From<Failure> for Refused {
+    fn from(failure: Failure) -> Self {
+        Refused { failure, everywhere: false }
+    }
+}
+
+impl Refused {
     /// By the final response to our INVITE (RFC 3261 §21).
-    fn of(status: u16) -> Self {
-        match status {
+    pub fn of(status: u16) -> Self {
+        let failure = match status {
             486 | 600 => Failure::Busy,
             408 | 480 | 487 => Failure::NoAnswer,
             403 | 603 | 607 => Failure::Declined,
             404 | 410 | 484 | 485 | 604 => Failure::Unknown,
             _ => Failure::Unreachable,
-        }
+        };
+        Refused { failure, everywhere: status >= 600 }
     }
+}
 
+impl Failure {
     fn said(self) -> &'static str {
         match self {
             Failure::Busy => "The person you are calling is busy. Please try again later.",
@@ -67,22 +92,23 @@ impl Failure {
 }
 
 /// Runs the step.
-pub async fn run(call: &Call, endings: &mut Watch, to: &str, timeout: Duration, srtp: Option<Srtp>) -> Result<(), End> {
+pub async fn run(call: &Arc<Call>, endings: &mut Watch, wanted: Wanted<'_>) -> Result<(), End> {
     if call.is_connected() {
         tracing::warn!(route = %call.admitted.route.at, "a second connect has nobody to join");
         return Ok(());
     }
-    let to = expand(to, &call.admitted.groups, in_uri);
-    let ringing = ring(call).await;
-    let dialled = dial(call, &to, timeout, srtp).await;
-    if let Some(clip) = ringing {
-        // It may have been cut with its leg.
-        let _ = call.command(Command::Cut { clip, reason: "the other party answered or failed".into() }).await;
-    }
-    match dialled {
-        Ok(answered) => join(call, answered).await,
+    let targets: Vec<Target> = wanted.to.iter().map(|to| target(call, to, &wanted)).collect();
+    let early = Arc::new(Early::new(call.clone()));
+    early.ring().await;
+    let reached = match wanted.together {
+        true => together(call, &early, targets).await,
+        false => in_turn(call, &early, targets).await,
+    };
+    early.fall_silent().await;
+    match reached {
+        Ok(answered) => join(call, &early, answered).await,
         Err(failure) => {
-            if call.caller_leg().is_some() {
+            if call.is_answered() {
                 route::say(call, endings, failure.said()).await?;
             }
             Err(failure.end())
@@ -90,142 +116,69 @@ pub async fn run(call: &Call, endings: &mut Watch, to: &str, timeout: Duration, 
     }
 }
 
-/// Before the caller is answered their own telephone makes the tone (180); after that we do.
-async fn ring(call: &Call) -> Option<ClipId> {
-    match call.caller_leg() {
-        Some(leg) => route::start(call, leg, audio::ringing(), None, true).await,
-        None => {
-            if let Err(error) = call.caller.dialog.ringing(None, None) {
-                tracing::warn!(%error, "180 could not be sent");
+fn target(call: &Call, to: &str, wanted: &Wanted<'_>) -> Target {
+    Target { to: expand(to, &call.admitted.groups, in_uri), timeout: wanted.timeout, srtp: wanted.srtp }
+}
+
+/// One after the other, until somebody answers or is nowhere to be had.
+async fn in_turn(call: &Arc<Call>, early: &Arc<Early>, targets: Vec<Target>) -> Result<Answered, Failure> {
+    let mut worst = Failure::Unreachable;
+    for target in targets {
+        // Who was heard before has failed, if this is not the first.
+        early.ring().await;
+        match dial::run(call.clone(), early.clone(), target, CancellationToken::new()).await {
+            Ok(answered) => return Ok(answered),
+            Err(refused) => {
+                worst = worst.max(refused.failure);
+                if refused.everywhere {
+                    break;
+                }
             }
-            None
         }
     }
+    Err(worst)
 }
 
-/// A party that answered.
-struct Answered {
-    to: Address,
-    line: Arc<Line>,
-    description: Description,
-    sockets: LegSockets,
-    local: Local,
-}
-
-async fn dial(call: &Call, to: &str, timeout: Duration, srtp: Option<Srtp>) -> Result<Answered, Failure> {
-    let target = Uri::try_from(to).map_err(|_| {
-        tracing::error!(route = %call.admitted.route.at, "connect names no SIP URI");
-        Failure::Unreachable
-    })?;
-    let ip = match target.host() {
-        Host::IpAddr(ip) => Some(*ip),
-        Host::Domain(_) => None,
-    };
-    let office = able_to_reach(call.board.offices(), &call.caller.office, ip).ok_or_else(|| {
-        tracing::error!(route = %call.admitted.route.at, "no [sip] listen address has the address family of connect");
-        Failure::Unreachable
-    })?;
-    let peer = ip.unwrap_or(office.local.ip());
-    // What the step says, else the trunk that is called.
-    let srtp = srtp.or_else(|| call.board.trunk(ip?).map(|trunk| trunk.srtp)).unwrap_or_default();
-    let (sockets, local) = open_media(&office, peer, &call.board, srtp).map_err(|_| Failure::Unreachable)?;
-    let (line, answer) = invite(call, office, target, peer, &local, srtp)?;
-    let response = match tokio::time::timeout(timeout, answer).await {
-        Ok(Ok(Some(response))) => response,
-        Ok(_) => return fail(call, Failure::Unreachable),
-        // CANCEL waits for a provisional response (RFC 3261 §9.1), and its answer may take long: the caller is told now.
-        Err(_) => return fail(call, Failure::NoAnswer),
-    };
-    if response.status_code.kind() != StatusCodeKind::Successful {
-        return fail(call, Failure::of(response.status_code.code()));
+/// All at once. Whoever answers first has the call, and the others ring no more; so it is when one refuses for all.
+async fn together(call: &Arc<Call>, early: &Arc<Early>, targets: Vec<Target>) -> Result<Answered, Failure> {
+    let over = CancellationToken::new();
+    let mut calls = JoinSet::new();
+    for target in targets {
+        calls.spawn(dial::run(call.clone(), early.clone(), target, over.clone()));
     }
-    match Description::read(&response.body, local.terms()) {
-        Ok(description) if line.answered(&response) => {
-            Ok(Answered { to: to.into(), line, description, sockets, local })
-        }
-        Ok(_) => fail(call, Failure::Unreachable),
-        Err(error) => {
-            tracing::warn!(%error, "the called party's answer is unusable");
-            line.answered(&response);
-            fail(call, Failure::Unreachable)
+    let (mut winner, mut worst) = (None, Failure::Unreachable);
+    // A panic in one is a call that did not come.
+    while let Some(outcome) = calls.join_next().await {
+        match outcome.unwrap_or_else(|_| Err(Failure::Unreachable.into())) {
+            Ok(answered) if winner.is_none() => {
+                over.cancel();
+                winner = Some(answered);
+            }
+            Ok(too_late) => {
+                let board = call.board.clone();
+                call.not_calling(&too_late.line);
+                tokio::spawn(async move { release(&board, &too_late.line, None, "answered elsewhere").await });
+            }
+            Err(refused) => {
+                worst = worst.max(refused.failure);
+                if refused.everywhere {
+                    over.cancel();
+                }
+            }
         }
     }
+    winner.ok_or(worst)
 }
 
-/// Lets go of the line to a party that did not come, without making the caller wait for it.
-fn fail<T>(call: &Call, failure: Failure) -> Result<T, Failure> {
-    if let Some(line) = call.not_calling() {
-        let board = call.board.clone();
-        tokio::spawn(async move { release(&board, &line, None, "nobody waits any more").await });
-    }
-    Err(failure)
-}
-
-type FinalResponse = oneshot::Receiver<Option<Response>>;
-
-fn invite(
-    call: &Call,
-    office: Arc<Office>,
-    callee: Uri,
-    peer: IpAddr,
-    local: &Local,
-    srtp: Srtp,
-) -> Result<(Arc<Line>, FinalResponse), Failure> {
-    let contact = office.contact_for(peer);
-    let admitted = &call.admitted;
-    let caller = Uri {
-        auth: Some(Auth { user: admitted.caller.0.to_string(), password: None }).filter(|a| !a.user.is_empty()),
-        ..contact.clone()
-    };
-    let hops = admitted.max_forwards.saturating_sub(1);
-    let headers = vec![
-        Header::MaxForwards(u32::from(hops).into()),
-        Header::Allow(crate::io::sip::door::ALLOW.into()),
-        Header::Other("Sotto-Call".into(), call.id.to_string()),
-    ];
-    let options = InviteOption {
-        caller_display_name: admitted.display_name.clone(),
-        caller,
-        callee,
-        contact,
-        content_type: Some("application/sdp".into()),
-        offer: Some(sdp::offer(local, &call.caller_codecs())),
-        headers: Some(headers),
-        ..InviteOption::default()
-    };
-    // Nothing is to be learnt from its states: the outcome comes by the task, the rest by requests.
-    let (states, _) = office.dialogs.new_dialog_state_channel();
-    let (dialog, task) = office.dialogs.do_invite_async(options, states).map_err(|error| {
-        tracing::warn!(%error, "the other party could not be called");
-        Failure::Unreachable
-    })?;
-    let mailbox: mpsc::Sender<_> = call.caller.mailbox.clone();
-    let terms = Terms { srtp, ..local.terms() };
-    let line = Arc::new(Line::new(Side::Called, office, terms, dialog, mailbox, None));
-    call.calling(line.clone());
-    let (tell, told) = oneshot::channel();
-    tokio::spawn(land(line.clone(), task, tell));
-    Ok((line, told))
-}
-
-/// Waits for the outcome of an INVITE even when nobody else does any more: an answer that comes too late is a session
-/// that must be ended. The stack ends the 200 to an INVITE that it cancelled; other 2xx it takes for failures.
-async fn land(line: Arc<Line>, task: JoinHandle<InviteAsyncResult>, tell: oneshot::Sender<Option<Response>>) {
-    let response = task.await.ok().and_then(Result::ok).and_then(|(_, response)| response);
-    let Err(Some(unclaimed)) = tell.send(response) else { return };
-    let cancelled = matches!(line.dialog.state(), DialogState::Terminated(_, TerminatedReason::UacCancel));
-    let ended = unclaimed.status_code == StatusCode::OK && cancelled;
-    if unclaimed.status_code.kind() == StatusCodeKind::Successful && !ended && line.answered(&unclaimed) {
-        line.bye("the answer came too late").await;
-    }
-    line.office.dialogs.remove_dialog(&line.dialog.id());
-}
-
-async fn join(call: &Call, answered: Answered) -> Result<(), End> {
-    let Answered { to, line, description, sockets, local } = answered;
-    let codec = call.join_called(to, &description, sockets, local).await?;
+async fn join(call: &Arc<Call>, early: &Early, answered: Answered) -> Result<(), End> {
+    let codec = early.answered(answered).await?;
     call.answer(Some(codec)).await?;
-    tracing::info!(side = ?line.side, "both parties are connected");
+    for side in [Side::Caller, Side::Called] {
+        tokio::spawn(timer::keep(call.clone(), side));
+        // Either may have begun on hold.
+        tokio::spawn(call.clone().tell(side));
+    }
+    tracing::info!("both parties are connected");
     Ok(())
 }
 
@@ -246,7 +199,8 @@ mod tests {
             (503, Failure::Unreachable, 502),
             (302, Failure::Unreachable, 502),
         ] {
-            assert_eq!(Failure::of(status), failure, "{status}");
+            assert_eq!(Refused::of(status).failure, failure, "{status}");
+            assert_eq!(Refused::of(status).everywhere, status >= 600);
             assert_eq!(failure.end().refusal.status, told);
         }
     }

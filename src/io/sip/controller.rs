@@ -3,10 +3,10 @@
 //! In come what the parties do ([`Message`]) and the wish to hang up; out go commands to the call's shard. When either
 //! the route or a party ends the call, everything of it is ended here, whatever happened.
 
-use crate::call::sdp::{self, Description, Keys, Local, Origin, Srtp};
+use crate::call::sdp::{self, Description, Direction, Local, Origin, Srtp};
 use crate::call::{Ack, CallOptions, Command, Key, LegMedia, LegSpec, Refusal};
 use crate::event::{Address, Mode, Place, Role};
-use crate::id::{CallCode, CallId, LegId};
+use crate::id::{CallCode, CallId, ClipId, LegId};
 use crate::io::clock;
 use crate::io::rtp::{self, LegSockets};
 use crate::io::shard::Shard;
@@ -15,13 +15,14 @@ use crate::io::sip::fault::Fault;
 use crate::io::sip::line::{Line, Side};
 use crate::io::sip::office::Office;
 use crate::io::sip::registry::{Entry, Handle};
-use crate::io::sip::route;
 use crate::io::sip::switchboard::{Live, Switchboard};
+use crate::io::sip::{route, silence};
 use crate::media::codec::Codec;
 use rsipstack::sip::StatusCode;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 use tracing::Instrument;
 
 /// What a party does.
@@ -63,9 +64,17 @@ impl From<Refusal> for End {
 pub struct Leg {
     /// Its name in the call.
     pub id: LegId,
-    local: Local,
-    media: LegMedia,
-    origin: Option<Origin>,
+    pub(super) local: Local,
+    pub(super) media: LegMedia,
+    pub(super) origin: Option<Origin>,
+    /// How it puts us on hold, if it does.
+    pub(super) hold: Option<Direction>,
+    /// Whether it said that it sends.
+    pub(super) speaks: bool,
+    /// Which way our last offer or answer let media flow.
+    pub(super) told: Direction,
+    /// What it hears while the other one holds.
+    pub(super) music: Option<ClipId>,
 }
 
 /// One call, as its route and its mailbox see it.
@@ -85,10 +94,15 @@ pub struct Call {
 
 /// Who is on the call. Locked for single reads and writes only.
 #[derive(Default)]
-struct Parties {
+pub(super) struct Parties {
     caller: Option<Leg>,
+    /// Our answer to the caller, where they hear something before it; none once they are answered.
+    early: Option<Vec<u8>>,
     called: Option<Leg>,
+    /// The line of the party that answered.
     called_line: Option<Arc<Line>>,
+    /// Those being called. Bounded by the addresses of a `connect`.
+    calling: Vec<Arc<Line>>,
 }
 
 /// Runs a call from its INVITE to its last BYE.
@@ -142,6 +156,7 @@ async fn conduct(
         reason = wished(&mut wish) => End::new(reason, 480),
         end = listen_to(&call, &mut messages) => end,
         end = route::run(&call, &mut endings) => end,
+        end = silence::watch(&call) => end,
     }
 }
 
@@ -155,7 +170,7 @@ async fn wished(wish: &mut watch::Receiver<Option<String>>) -> String {
 }
 
 /// Serves the parties until one of them is gone.
-async fn listen_to(call: &Call, messages: &mut mpsc::Receiver<Message>) -> End {
+async fn listen_to(call: &Arc<Call>, messages: &mut mpsc::Receiver<Message>) -> End {
     while let Some(message) = messages.recv().await {
         match message {
             Message::Gone { reason } => return End::new(reason, 487),
@@ -164,7 +179,7 @@ async fn listen_to(call: &Call, messages: &mut mpsc::Receiver<Message>) -> End {
                 let _ = reply.send(call.renegotiate(side, offer).await);
             }
             Message::Answered { side, answer } => {
-                if let Err(fault) = call.answered(side, &answer).await {
+                if let Err(fault) = call.answered_late(side, &answer).await {
                     return End::new(format!("the answer in an ACK was unusable: {}", fault.reason), 488);
                 }
             }
@@ -176,9 +191,15 @@ async fn listen_to(call: &Call, messages: &mut mpsc::Receiver<Message>) -> End {
 }
 
 impl Call {
-    /// The caller's leg, if it was answered.
+    /// The caller's leg, if it has media.
     pub fn caller_leg(&self) -> Option<LegId> {
         self.parties().caller.as_ref().map(|l| l.id)
+    }
+
+    /// Whether the caller was answered.
+    pub fn is_answered(&self) -> bool {
+        let parties = self.parties();
+        parties.caller.is_some() && parties.early.is_none()
     }
 
     /// The codec the caller uses, or those they would rather use, then all others: what comes first can be relayed.
@@ -196,34 +217,71 @@ impl Call {
         unique
     }
 
-    /// Whether both parties have media.
+    /// Whether both parties are there.
     pub fn is_connected(&self) -> bool {
         let parties = self.parties();
-        parties.caller.is_some() && parties.called.is_some()
+        parties.caller.is_some() && parties.early.is_none() && parties.called_line.is_some()
     }
 
-    /// The line to the party we call, from its INVITE on.
+    /// The line to a party we call, from its INVITE on.
     pub fn calling(&self, line: Arc<Line>) {
         self.board.connect(line.clone());
-        self.parties().called_line = Some(line);
+        self.parties().calling.push(line);
     }
 
-    /// The party we called does not come: the line is ended elsewhere.
-    pub fn not_calling(&self) -> Option<Arc<Line>> {
-        self.parties().called_line.take()
+    /// A party we called does not come: the line is ended elsewhere.
+    pub fn not_calling(&self, line: &Line) {
+        self.parties().calling.retain(|other| other.key != line.key);
+    }
+
+    /// A party we called has answered, and has the call.
+    pub fn took(&self, line: &Arc<Line>) {
+        self.not_calling(line);
+        self.parties().called_line = Some(line.clone());
     }
 
     /// Answers the caller, if that was not done yet. Where it can be chosen, the codec is `preferred`.
     pub async fn answer(&self, preferred: Option<Codec>) -> Result<LegId, End> {
-        if let Some(leg) = self.caller_leg() {
-            return Ok(leg);
+        if let Some(provisional) = &self.caller.provisional {
+            // RFC 3262 §3: no answer before what was said is known to have arrived.
+            provisional.settled().await;
         }
-        let (source, srtp) = (self.admitted.source.ip(), self.admitted.terms.srtp);
-        let (sockets, local) = open_media(&self.caller.office, source, &self.board, srtp)?;
-        match &self.admitted.offer {
-            Some(offer) => self.answer_offer(offer, preferred, sockets, local).await,
-            None => self.answer_with_offer(sockets, local).await,
+        let early = self.parties().early.take();
+        match (self.caller_leg(), early) {
+            (Some(leg), None) => Ok(leg),
+            (Some(leg), Some(body)) => {
+                self.accept(body)?;
+                self.command(Command::SetPlace { leg, place: Place::InConversation }).await?;
+                Ok(leg)
+            }
+            (None, _) => {
+                let (sockets, local) = self.open_caller()?;
+                match &self.admitted.offer {
+                    Some(offer) => self.answer_offer(offer, preferred, sockets, local).await,
+                    None => self.answer_with_offer(sockets, local).await,
+                }
+            }
         }
+    }
+
+    /// Lets a caller who is not answered yet hear what is played (183). One who offered nothing can hear nothing.
+    pub async fn progress(&self, preferred: Option<Codec>) -> Result<(), End> {
+        let (None, Some(offer)) = (self.caller_leg(), &self.admitted.offer) else { return Ok(()) };
+        let (sockets, local) = self.open_caller()?;
+        let media = offer.settle(preferred).ok_or_else(|| End::new("no common codec", 488))?;
+        let address = self.admitted.caller.clone();
+        let joined = self.join(Side::Caller, address, (media, offer), (sockets, local), Place::Waiting).await?;
+        let answer = offer.answer(&joined.local, &media);
+        {
+            let mut parties = self.parties();
+            (parties.caller, parties.early) = (Some(joined), Some(answer.clone()));
+        }
+        self.caller.progress(Some(answer)).await;
+        Ok(())
+    }
+
+    fn open_caller(&self) -> Result<(LegSockets, Local), End> {
+        open_media(&self.caller.office, self.admitted.source.ip(), &self.board, self.admitted.terms.srtp)
     }
 
     async fn answer_offer(
@@ -234,7 +292,8 @@ impl Call {
         local: Local,
     ) -> Result<LegId, End> {
         let media = offer.settle(preferred).ok_or_else(|| End::new("no common codec", 488))?;
-        let joined = self.join(Side::Caller, self.admitted.caller.clone(), (media, offer), sockets, local).await?;
+        let (address, place) = (self.admitted.caller.clone(), Place::InConversation);
+        let joined = self.join(Side::Caller, address, (media, offer), (sockets, local), place).await?;
         let (id, answer) = (joined.id, offer.answer(&joined.local, &media));
         self.accept(answer)?;
         self.parties().caller = Some(joined);
@@ -249,7 +308,8 @@ impl Call {
         let answer = Description::read(&self.caller.acknowledged_with(), local.terms());
         let answer = answer.map_err(|e| unusable(e.to_string()))?;
         let media = answer.settle(None).ok_or_else(|| unusable("no codec".into()))?;
-        let joined = self.join(Side::Caller, self.admitted.caller.clone(), (media, &answer), sockets, local).await?;
+        let (address, place) = (self.admitted.caller.clone(), Place::InConversation);
+        let joined = self.join(Side::Caller, address, (media, &answer), (sockets, local), place).await?;
         let id = joined.id;
         self.parties().caller = Some(joined);
         Ok(id)
@@ -259,18 +319,39 @@ impl Call {
         self.caller.accept(body).map_err(|e| End::new(format!("cannot answer: {e}"), 500))
     }
 
-    /// The party we called has answered.
+    /// The party we called has media.
     pub async fn join_called(
         &self,
         to: Address,
-        answer: &Description,
+        settled: (LegMedia, &Description),
         sockets: LegSockets,
         local: Local,
-    ) -> Result<Codec, End> {
-        let media = answer.settle(None).ok_or_else(|| End::new("no common codec", 488))?;
-        let joined = self.join(Side::Called, to, (media, answer), sockets, local).await?;
+        place: Place,
+    ) -> Result<(), End> {
+        let joined = self.join(Side::Called, to, settled, (sockets, local), place).await?;
         self.parties().called = Some(joined);
-        Ok(media.codec)
+        Ok(())
+    }
+
+    /// The party that was heard before it answered has answered.
+    pub async fn called_is_there(&self, address: Address) -> Result<(), End> {
+        let Some(leg) = self.parties().called.as_ref().map(|leg| leg.id) else { return Ok(()) };
+        self.command(Command::SetPlace { leg, place: Place::InConversation }).await?;
+        self.found_agent(Side::Called, address);
+        Ok(())
+    }
+
+    /// The party that was heard before it answered does not come.
+    pub async fn drop_called(&self, why: &str) {
+        let Some(leg) = self.parties().called.take() else { return };
+        // Refused only where the call is over, and its legs with it.
+        let _ = self.command(Command::RemoveLeg { leg: leg.id, reason: why.into() }).await;
+    }
+
+    fn found_agent(&self, side: Side, address: Address) {
+        if self.role(side) == Role::Agent {
+            self.board.host.registry.has_agent(self.id, address);
+        }
     }
 
     /// A party's leg: what was settled on, and the description it was read from.
@@ -279,19 +360,24 @@ impl Call {
         side: Side,
         address: Address,
         (media, far_end): (LegMedia, &Description),
-        mut sockets: LegSockets,
-        mut local: Local,
+        (mut sockets, mut local): (LegSockets, Local),
+        place: Place,
     ) -> Result<Leg, End> {
         sockets.srtp = far_end.keys(&local);
         local.agree(sockets.srtp, clock::secret);
-        let (role, place) = (self.role(side), Place::InConversation);
+        let role = self.role(side);
         tracing::info!(?side, codec = ?media.codec, srtp = local.is_protected(), "a party has media");
         let spec = LegSpec { role, place, mode: Mode::Spy, address: address.clone(), media };
         let id = self.shard.add_leg(self.id, spec, sockets).await?;
-        if role == Role::Agent {
-            self.board.host.registry.has_agent(self.id, address);
+        let hold = far_end.hold();
+        if hold.is_some() {
+            self.command(Command::SetHeld { leg: id, place: self.place_on_hold(hold) }).await?;
         }
-        Ok(Leg { id, local, media, origin: Some(far_end.origin.clone()) })
+        if place == Place::InConversation {
+            self.found_agent(side, address);
+        }
+        let (origin, told) = (Some(far_end.origin.clone()), Direction::SendRecv);
+        Ok(Leg { id, local, media, origin, hold, speaks: far_end.sends(), told, music: None })
     }
 
     fn role(&self, side: Side) -> Role {
@@ -306,71 +392,40 @@ impl Call {
         self.shard.command(self.id, command).await
     }
 
-    /// A new offer of a party (RFC 3264 §8): the shard knows before the peer does (DESIGN §2.6).
-    async fn renegotiate(&self, side: Side, offer: Option<Box<Description>>) -> Result<Vec<u8>, Fault> {
-        let (local, codec) = self.next_version(side).ok_or_else(|| Fault::new(488, "there is no media to change"))?;
-        let Some(offer) = offer else { return Ok(sdp::offer(&local, &[codec])) };
-        let media = offer.settle(Some(codec)).ok_or_else(|| Fault::new(488, "no common codec"))?;
-        self.set_media(side, media, offer.keys(&local), offer.origin.clone()).await?;
-        Ok(offer.answer(&local, &media))
-    }
-
-    async fn answered(&self, side: Side, answer: &[u8]) -> Result<(), Fault> {
-        let local = self.parties().leg(side).map(|leg| leg.local);
-        let local = local.ok_or_else(|| Fault::new(488, "there is no media to change"))?;
-        let answer = Description::read(answer, local.terms())?;
-        let media = answer.settle(None).ok_or_else(|| Fault::new(488, "no common codec"))?;
-        self.set_media(side, media, answer.keys(&local), answer.origin).await
-    }
-
-    fn next_version(&self, side: Side) -> Option<(Local, Codec)> {
-        let mut parties = self.parties();
-        let leg = parties.leg(side)?;
-        leg.local.version = leg.local.version.saturating_add(1);
-        Some((leg.local, leg.media.codec))
-    }
-
-    async fn set_media(&self, side: Side, media: LegMedia, keys: Option<Keys>, origin: Origin) -> Result<(), Fault> {
-        let (id, stranger) = {
-            let mut parties = self.parties();
-            let Some(leg) = parties.leg(side) else { return Err(Fault::new(488, "there is no media to change")) };
-            let stranger = leg.origin.as_ref().is_some_and(|before| *before != origin);
-            leg.origin = Some(origin);
-            leg.media = media;
-            leg.local.agree(keys, clock::secret);
-            (leg.id, stranger)
-        };
-        let refused = |r: Refusal| Fault::new(500, r.to_string());
-        if stranger {
-            // DESIGN §2.6: privacy narrows before anything widens.
-            self.command(Command::FarEndChanged { leg: id }).await.map_err(refused)?;
-        }
-        self.shard.set_media(self.id, id, media, keys).await.map_err(refused)?;
-        Ok(())
-    }
-
     /// Ends everything of the call: media first, then both lines side by side.
     async fn end(&self, end: End) {
         tracing::info!(reason = %end.reason, "the call ends");
         // Refused only where the call never began or is over.
         let _ = self.command(Command::End { reason: end.reason.clone() }).await;
         self.board.host.registry.remove(self.id);
-        let called = self.parties().called_line.take();
+        let others: Vec<_> = {
+            let mut parties = self.parties();
+            parties.called_line.take().into_iter().chain(std::mem::take(&mut parties.calling)).collect()
+        };
         let refusal: StatusCode = end.refusal.status_code();
-        tokio::join!(release(&self.board, &self.caller, Some(refusal), &end.reason), async {
-            if let Some(line) = &called {
-                release(&self.board, line, None, &end.reason).await;
-            }
-        });
+        let mut releases = JoinSet::new();
+        for line in others {
+            let (board, why) = (self.board.clone(), end.reason.clone());
+            releases.spawn(async move { release(&board, &line, None, &why).await });
+        }
+        tokio::join!(release(&self.board, &self.caller, Some(refusal), &end.reason), releases.join_all());
     }
 
-    fn parties(&self) -> MutexGuard<'_, Parties> {
+    /// The line of a party, where there is one.
+    pub fn line(&self, side: Side) -> Option<Arc<Line>> {
+        match side {
+            Side::Caller => Some(self.caller.clone()),
+            Side::Called => self.parties().called_line.clone(),
+        }
+    }
+
+    pub(super) fn parties(&self) -> MutexGuard<'_, Parties> {
         self.parties.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Parties {
-    fn leg(&mut self, side: Side) -> Option<&mut Leg> {
+    pub fn leg(&mut self, side: Side) -> Option<&mut Leg> {
         match side {
             Side::Caller => self.caller.as_mut(),
             Side::Called => self.called.as_mut(),
@@ -380,6 +435,7 @@ impl Parties {
 
 /// Ends a line and forgets it: the stack keeps every dialog until it is told to let go.
 pub async fn release(board: &Switchboard, line: &Line, refusal: Option<StatusCode>, why: &str) {
+    line.done.cancel();
     line.end(refusal, why).await;
     board.disconnect(line);
     line.office.dialogs.remove_dialog(&line.dialog.id());

@@ -1,10 +1,12 @@
 //! Takes every request the door let in to where it belongs: a new call, or the line it names.
 
+use crate::io::clock;
 use crate::io::sip::admission::{self, Admitted};
 use crate::io::sip::controller::{self, Message};
 use crate::io::sip::fault::Fault;
-use crate::io::sip::line::{Line, Side};
+use crate::io::sip::line::{Called, Line, Side};
 use crate::io::sip::office::Office;
+use crate::io::sip::reliable::Provisional;
 use crate::io::sip::supervisor::Supervisor;
 use crate::io::sip::switchboard::{InviteKey, Live, Switchboard};
 use crate::io::sip::{in_dialog, message, supervisor};
@@ -84,6 +86,10 @@ async fn begin(
     admitted: Admitted,
     live: Live,
 ) {
+    let session = match office.policy.answer(transaction.original.headers.iter()) {
+        Ok(session) => session,
+        Err(fault) => return reply(transaction, fault).await,
+    };
     let (states, followed) = office.dialogs.new_dialog_state_channel();
     let contact = Some(office.contact_for(admitted.source.ip()));
     let mut dialog = match office.dialogs.get_or_create_server_invite(&transaction, states, None, contact) {
@@ -94,9 +100,14 @@ async fn begin(
         }
     };
     let (mailbox, messages) = mpsc::channel::<Message>(MAILBOX);
-    let invite = Some((transaction.tu_sender.clone(), transaction.key.clone()));
-    let line = Arc::new(Line::new(Side::Caller, office, admitted.terms, dialog.clone(), mailbox, invite));
+    let called = Called {
+        transaction: (transaction.tu_sender.clone(), transaction.key.clone()),
+        provisional: Provisional::new(&transaction.original, clock::random() as u32),
+    };
+    let line = Arc::new(Line::new(Side::Caller, office, admitted.terms, dialog.clone(), mailbox, Some(called)));
     line.in_order(transaction.original.cseq_header().and_then(|c| c.seq()).unwrap_or(0));
+    line.allows(transaction.original.headers.iter());
+    line.agree(session);
     board.connect(line.clone());
     tokio::spawn(line.clone().follow(followed));
     tokio::spawn(async move {

@@ -19,7 +19,9 @@ use tokio::net::UdpSocket;
 use tokio::sync::Mutex;
 
 /// The methods we serve.
-pub const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE";
+pub const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK";
+/// The extensions a peer may require (RFC 4028, RFC 3262).
+const SERVED: [&str; 2] = ["timer", "100rel"];
 /// What the stack reads of a datagram; it cuts longer ones without a word.
 const STACK_LIMIT: usize = 8192;
 /// When a caller may try again while we are full (RFC 3261 §20.33).
@@ -162,7 +164,7 @@ fn outsider(board: &Switchboard, head: &Head, from: SocketAddr) -> Result<(), Fa
         return Err(Fault::new(403, "this address is no configured trunk"));
     }
     match head.method.as_str() {
-        "BYE" | "INFO" | "UPDATE" => Err(gone()),
+        "BYE" | "INFO" | "UPDATE" | "PRACK" => Err(gone()),
         _ => Ok(()),
     }
 }
@@ -185,7 +187,8 @@ fn served(head: &Head) -> Result<(), Fault> {
     if !ALLOW.split(", ").any(|m| m == method) {
         return Err(Fault::new(405, format!("{method} is not served here")).with("Allow", ALLOW));
     }
-    let unsupported: Vec<_> = head.tags("require").collect();
+    let known = |tag: &&str| SERVED.iter().any(|served| tag.eq_ignore_ascii_case(served));
+    let unsupported: Vec<_> = head.tags("require").filter(|tag| !known(tag)).collect();
     if !unsupported.is_empty() && method != "ACK" && method != "CANCEL" {
         return Err(Fault::new(420, "these extensions are not supported").with("Unsupported", unsupported.join(", ")));
     }

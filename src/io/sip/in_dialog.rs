@@ -11,11 +11,13 @@ use crate::io::sip::door::ALLOW;
 use crate::io::sip::fault::Fault;
 use crate::io::sip::line::{Line, Side};
 use crate::io::sip::message;
+use crate::io::sip::timer::Session;
 use rsipstack::sip::prelude::HeadersExt;
 use rsipstack::sip::typed::Contact;
 use rsipstack::sip::{Header, Method, SipMessage, StatusCode};
 use rsipstack::transaction::{Transaction, TransactionState};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -33,6 +35,7 @@ pub async fn serve(line: Arc<Line>, mut transaction: Transaction) {
         Method::Bye => bye(&line, &mut transaction).await,
         Method::Invite => reinvite(&line, &mut transaction).await,
         Method::Update => update(&line, &mut transaction).await,
+        Method::PRack => prack(&line, &mut transaction).await,
         Method::Info => info(&line, &mut transaction).await,
         Method::Options => {
             let capabilities = vec![Header::Allow(ALLOW.into()), Header::Accept("application/sdp".into())];
@@ -61,7 +64,7 @@ async fn in_turn(line: &Line, transaction: &Transaction) -> Result<(), Fault> {
     if !line.in_order(cseq) {
         return Err(Fault::new(500, "CSeq is lower than that of an earlier request"));
     }
-    if request.method == Method::Bye {
+    if matches!(request.method, Method::Bye | Method::PRack) {
         return Ok(());
     }
     let stands = tokio::time::timeout(HOLD, line.established()).await;
@@ -78,6 +81,10 @@ async fn bye(line: &Arc<Line>, transaction: &mut Transaction) {
         send(transaction, StatusCode::OK, Vec::new(), None).await;
     }
     line.hung_up();
+    if line.done.is_cancelled() {
+        // One of several that were called, and not the one that has the call.
+        return;
+    }
     let reason = match line.side {
         Side::Caller => "caller hung up",
         Side::Called => "called party hung up",
@@ -100,14 +107,24 @@ async fn decide(line: &Line, transaction: &Transaction) -> Result<Vec<u8>, Fault
     }
 }
 
+/// RFC 3261 §14.2: who crosses an offer of ours waits a random time, who sends two at once a little.
+fn busy(line: &Line) -> Fault {
+    if line.offering.load(Ordering::Acquire) {
+        return Fault::new(491, "Request Pending");
+    }
+    Fault::new(500, "another offer is being answered").with("Retry-After", "1")
+}
+
 async fn reinvite(line: &Arc<Line>, transaction: &mut Transaction) {
     let Ok(_turn) = line.renegotiating.try_lock() else {
-        let busy = Fault::new(500, "another offer is being answered").with("Retry-After", "1");
-        return answer(transaction, line, Err(busy)).await;
+        return answer(transaction, line, Err(busy(line))).await;
     };
     let _ = transaction.send_trying().await;
     let offered = !transaction.original.body.is_empty();
-    let decision = decide(line, transaction).await;
+    let decision = match alive(line, transaction) {
+        Ok(()) => decide(line, transaction).await,
+        Err(fault) => Err(fault),
+    };
     let accepted = decision.is_ok();
     answer(transaction, line, decision).await;
     if !accepted {
@@ -128,6 +145,15 @@ async fn reinvite(line: &Arc<Line>, transaction: &mut Transaction) {
     }
 }
 
+/// A sign of life of the peer (RFC 4028 §9): what it asks for, agreed on, or 422.
+fn alive(line: &Line, transaction: &Transaction) -> Result<(), Fault> {
+    let headers = || transaction.original.headers.iter();
+    let session = line.office.policy.answer(headers())?;
+    line.allows(headers());
+    line.agree(session);
+    Ok(())
+}
+
 /// The body of the ACK. The stack repeats the 2xx until it comes or 64 × T1 have passed.
 async fn acknowledged(transaction: &mut Transaction) -> Option<Vec<u8>> {
     while let Some(received) = transaction.receive().await {
@@ -143,18 +169,43 @@ async fn acknowledged(transaction: &mut Transaction) -> Option<Vec<u8>> {
 async fn update(line: &Arc<Line>, transaction: &mut Transaction) {
     if transaction.original.body.is_empty() {
         // A mere refresh of the Contact or a sign of life (RFC 3311 §5.2).
+        if let Err(fault) = alive(line, transaction) {
+            return answer(transaction, line, Err(fault)).await;
+        }
         line.refreshed(&transaction.original);
-        return send(transaction, StatusCode::OK, vec![contact(line, transaction)], None).await;
+        let mut headers = vec![contact(line, transaction), Header::Allow(ALLOW.into())];
+        headers.extend(line.session().map(Session::as_answer).unwrap_or_default());
+        return send(transaction, StatusCode::OK, headers, None).await;
     }
     let Ok(_turn) = line.renegotiating.try_lock() else {
-        let busy = Fault::new(500, "another offer is being answered").with("Retry-After", "1");
-        return answer(transaction, line, Err(busy)).await;
+        return answer(transaction, line, Err(busy(line))).await;
     };
-    let decision = decide(line, transaction).await;
+    let decision = match alive(line, transaction) {
+        Ok(()) => decide(line, transaction).await,
+        Err(fault) => Err(fault),
+    };
     if decision.is_ok() {
         line.refreshed(&transaction.original);
     }
     answer(transaction, line, decision).await;
+}
+
+/// Our provisional answer has arrived. An offer in it would need an answer before the call has one.
+async fn prack(line: &Line, transaction: &mut Transaction) {
+    let rack = transaction.original.headers.iter().find_map(|h| match h {
+        Header::RAck(rack) => Some(rack.value().to_owned()),
+        _ => None,
+    });
+    let acknowledged = match (&line.provisional, rack) {
+        (Some(_), None) => Err(Fault::bad("there is no RAck")),
+        (Some(provisional), Some(rack)) => provisional.acknowledge(&rack),
+        (None, _) => Err(Fault::new(481, "nothing waits to be acknowledged")),
+    };
+    match acknowledged {
+        Ok(()) if transaction.original.body.is_empty() => send(transaction, StatusCode::OK, Vec::new(), None).await,
+        Ok(()) => answer(transaction, line, Err(Fault::new(488, "no offers before the answer"))).await,
+        Err(fault) => answer(transaction, line, Err(fault)).await,
+    }
 }
 
 /// Keys by INFO are acknowledged and told to the controller. Anything else is not understood (RFC 6086 §4.2.2).
@@ -204,7 +255,8 @@ async fn answer(transaction: &mut Transaction, line: &Line, decision: Result<Vec
     match decision {
         Ok(body) => {
             let kind = Header::ContentType("application/sdp".into());
-            let headers = vec![contact(line, transaction), Header::Allow(ALLOW.into()), kind];
+            let mut headers = vec![contact(line, transaction), Header::Allow(ALLOW.into()), kind];
+            headers.extend(line.session().map(Session::as_answer).unwrap_or_default());
             send(transaction, StatusCode::OK, headers, Some(body)).await;
         }
         Err(fault) => send(transaction, fault.status_code(), fault.stack_headers(), None).await,

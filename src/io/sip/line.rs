@@ -6,19 +6,20 @@
 use crate::call::sdp::Terms;
 use crate::io::sip::controller::Message;
 use crate::io::sip::office::Office;
-use rsipstack::dialog::dialog::{DialogSnapshot, DialogState, DialogStateReceiver, TerminatedReason};
+use crate::io::sip::reliable::Provisional;
+use crate::io::sip::timer::{self, Session};
+use rsipstack::dialog::dialog::{DialogState, DialogStateReceiver, TerminatedReason};
 use rsipstack::dialog::invite_dialog::InviteDialog;
 use rsipstack::sip::headers::Route;
 use rsipstack::sip::prelude::HeadersExt;
-use rsipstack::sip::typed::{CSeq, Contact};
-use rsipstack::sip::{Header, Method, Request, Response, SipMessage, StatusCodeKind, Uri, Version};
-use rsipstack::transaction::Transaction;
-use rsipstack::transaction::key::{TransactionKey, TransactionRole};
+use rsipstack::sip::typed::Contact;
+use rsipstack::sip::{Header, Method, Request, Response, Uri};
+use rsipstack::transaction::key::TransactionKey;
 use rsipstack::transaction::transaction::{TransactionEvent, TransactionEventSender};
-use rsipstack::transport::SipAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
 /// Which end of the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,11 +30,40 @@ pub enum Side {
     Called,
 }
 
+impl Side {
+    /// The one at the other end.
+    pub fn other(self) -> Self {
+        match self {
+            Side::Caller => Side::Called,
+            Side::Called => Side::Caller,
+        }
+    }
+}
+
 /// Where the peer wants requests of this dialog (RFC 3261 §12.1).
 #[derive(Clone)]
-struct Peer {
-    target: Uri,
-    routes: Vec<Route>,
+pub(super) struct Peer {
+    pub target: Uri,
+    pub routes: Vec<Route>,
+}
+
+impl Peer {
+    /// By an answer to the INVITE that began the dialog (RFC 3261 §12.1.2); none if it names no Contact.
+    pub fn of(response: &Response) -> Option<Self> {
+        let routes = response.record_route_headers();
+        let routes = routes.iter().rev().flat_map(|r| crate::io::sip::message::split_list(r.value()).into_iter().rev());
+        let routes = routes.map(Route::new).collect();
+        let contact = response.typed_contact_headers().ok().and_then(|c| c.into_iter().next())?;
+        Some(Peer { target: contact.uri, routes })
+    }
+}
+
+/// Of a dialog that the peer began: its INVITE.
+pub struct Called {
+    /// The way to its transaction.
+    pub transaction: (TransactionEventSender, TransactionKey),
+    /// What we say before we answer it.
+    pub provisional: Provisional,
 }
 
 /// One dialog.
@@ -52,24 +82,39 @@ pub struct Line {
     pub mailbox: mpsc::Sender<Message>,
     /// Held while an offer of the peer is being answered (RFC 3261 §14.2).
     pub renegotiating: tokio::sync::Mutex<()>,
+    /// Whether the offer that is being answered is ours: theirs crosses it (RFC 3261 §14.2).
+    pub offering: AtomicBool,
+    /// Whether somebody lets the peer know of the other party's holds.
+    pub telling: AtomicBool,
+    /// What we say before we answer, where the peer called us.
+    pub provisional: Option<Provisional>,
+    /// Cancelled when nothing is left to do for it.
+    pub done: CancellationToken,
     established: watch::Sender<bool>,
+    /// The session timer it has agreed on; told anew with every sign of life.
+    session: watch::Sender<Option<Session>>,
+    /// Whether the peer says that it takes UPDATE.
+    updates: AtomicBool,
     invite: Option<(TransactionEventSender, TransactionKey)>,
+    /// The number of our last request.
+    pub(super) cseq: AtomicU32,
     remote_cseq: AtomicU32,
     peer: Mutex<Option<Peer>>,
     over: AtomicBool,
 }
 
 impl Line {
-    /// The line of a dialog. `invite` is the way to the server transaction, where the peer called us.
+    /// The line of a dialog.
     pub fn new(
         side: Side,
         office: Arc<Office>,
         terms: Terms,
         dialog: InviteDialog,
         mailbox: mpsc::Sender<Message>,
-        invite: Option<(TransactionEventSender, TransactionKey)>,
+        called: Option<Called>,
     ) -> Self {
         let id = dialog.id();
+        let (invite, provisional) = called.map(|c| (c.transaction, c.provisional)).unzip();
         Line {
             key: (id.call_id, id.local_tag),
             side,
@@ -78,8 +123,15 @@ impl Line {
             dialog,
             mailbox,
             renegotiating: tokio::sync::Mutex::new(()),
+            offering: AtomicBool::new(false),
+            telling: AtomicBool::new(false),
+            provisional,
+            done: CancellationToken::new(),
             established: watch::Sender::new(false),
+            session: watch::Sender::new(None),
+            updates: AtomicBool::new(false),
             invite,
+            cseq: AtomicU32::new(0),
             remote_cseq: AtomicU32::new(0),
             peer: Mutex::new(None),
             over: AtomicBool::new(false),
@@ -127,13 +179,12 @@ impl Line {
 
     /// The peer's 2xx: from now on requests go where it says. False if it names no Contact.
     pub fn answered(&self, response: &Response) -> bool {
-        let routes = response.record_route_headers();
-        let routes = routes.iter().rev().flat_map(|r| crate::io::sip::message::split_list(r.value()).into_iter().rev());
-        let routes = routes.map(Route::new).collect();
-        let contact = response.typed_contact_headers().ok().and_then(|c| c.into_iter().next());
-        let known = contact.is_some();
-        if let Some(contact) = contact {
-            *self.peer() = Some(Peer { target: contact.uri, routes });
+        let peer = Peer::of(response);
+        let known = peer.is_some();
+        self.allows(response.headers.iter());
+        self.agree(Session::agreed(response));
+        if peer.is_some() {
+            *self.peer() = peer;
         }
         self.establish();
         known
@@ -141,11 +192,49 @@ impl Line {
 
     /// A request of the peer in this dialog: remembers its Contact (RFC 3261 §12.2.2) where it has one.
     pub fn refreshed(&self, request: &Request) {
-        let Some(contact) = request.typed_contact_headers().ok().and_then(|c| c.into_iter().next()) else { return };
+        self.moved_to(request.typed_contact_headers().ok().and_then(|c| c.into_iter().next()));
+    }
+
+    /// The same for its 2xx to a request of ours.
+    pub fn redirected(&self, response: &Response) {
+        self.moved_to(response.typed_contact_headers().ok().and_then(|c| c.into_iter().next()));
+    }
+
+    fn moved_to(&self, contact: Option<Contact>) {
+        let Some(contact) = contact else { return };
         let snapshot = self.dialog.snapshot();
         let mut peer = self.peer();
         let routes = peer.take().map_or(snapshot.route_set, |p| p.routes);
         *peer = Some(Peer { target: contact.uri, routes });
+    }
+
+    /// What the peer says it serves, in any of its messages.
+    pub fn allows<'a>(&self, headers: impl Iterator<Item = &'a Header>) {
+        for header in headers {
+            if let Header::Allow(methods) = header {
+                self.updates.store(timer::names(methods.value(), "UPDATE"), Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Whether the peer said that it takes UPDATE.
+    pub fn takes_update(&self) -> bool {
+        self.updates.load(Ordering::Relaxed)
+    }
+
+    /// The session timer that holds.
+    pub fn session(&self) -> Option<Session> {
+        *self.session.borrow()
+    }
+
+    /// Its changes, and every sign of life.
+    pub fn sessions(&self) -> watch::Receiver<Option<Session>> {
+        self.session.subscribe()
+    }
+
+    /// A session timer holds from now on.
+    pub fn agree(&self, session: Option<Session>) {
+        self.session.send_replace(session);
     }
 
     /// Whether a sequence number of the peer is in order (RFC 3261 §12.2.2).
@@ -172,7 +261,10 @@ impl Line {
     /// Answers the INVITE of somebody who called us.
     pub fn accept(&self, body: Vec<u8>) -> Result<(), Box<rsipstack::Error>> {
         let allow = Header::Allow(crate::io::sip::door::ALLOW.into());
-        let headers = vec![Header::ContentType("application/sdp".into()), allow];
+        let mut headers = vec![Header::ContentType("application/sdp".into()), allow];
+        let session = self.session();
+        headers.extend(session.map(Session::as_answer).unwrap_or_default());
+        self.agree(session);
         self.dialog.accept(Some(headers), Some(body)).map_err(Box::new)
     }
 
@@ -198,66 +290,11 @@ impl Line {
         if self.over.swap(true, Ordering::AcqRel) {
             return;
         }
-        let Some(request) = self.bye_request(why) else {
-            tracing::error!(side = ?self.side, "there is no address to send a BYE from");
-            return;
-        };
-        if let Err(error) = self.send(request).await {
-            tracing::warn!(side = ?self.side, %error, "the BYE could not be sent");
-        }
+        self.ask(Method::Bye, vec![Header::Other("Reason".into(), reason(why))], None).await;
     }
 
-    fn bye_request(&self, why: &str) -> Option<Request> {
-        let s = self.dialog.snapshot();
-        let peer = self.peer().clone();
-        let Peer { target, routes } =
-            peer.unwrap_or(Peer { target: s.remote_uri.clone(), routes: s.route_set.clone() });
-        let mut headers = vec![Header::Via(self.office.endpoint.get_via(None, None).ok()?.into())];
-        headers.extend(routes.into_iter().map(Header::Route));
-        headers.extend(parties(&s));
-        let cseq = CSeq { seq: s.local_cseq.saturating_add(1), method: Method::Bye };
-        headers.extend([
-            Header::CallId(s.id.call_id.clone().into()),
-            Header::CSeq(cseq.into()),
-            Header::MaxForwards(70.into()),
-            Header::UserAgent(crate::io::sip::USER_AGENT.into()),
-            Header::Other("Reason".into(), reason(why)),
-        ]);
-        headers.extend(s.local_contact.map(|uri| Contact::from(uri).into()));
-        Some(Request {
-            method: Method::Bye,
-            uri: target,
-            version: Version::V2,
-            headers: headers.into(),
-            body: Vec::new(),
-        })
-    }
-
-    async fn send(&self, request: Request) -> rsipstack::Result<()> {
-        let key = TransactionKey::from_request(&request, TransactionRole::Client)?;
-        let first_hop = request.route_header().and_then(|r| first_hop(r.value()));
-        let mut transaction = Transaction::new_client(key, request, self.office.endpoint.clone(), None);
-        transaction.destination = first_hop;
-        transaction.send().await?;
-        while let Some(message) = transaction.receive().await {
-            if matches!(message, SipMessage::Response(r) if r.status_code.kind() != StatusCodeKind::Provisional) {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn peer(&self) -> std::sync::MutexGuard<'_, Option<Peer>> {
+    pub(super) fn peer(&self) -> std::sync::MutexGuard<'_, Option<Peer>> {
         self.peer.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// From and To as we write them: the stack keeps them as the INVITE had them.
-fn parties(s: &DialogSnapshot) -> [Header; 2] {
-    let (from, to) = (s.from.to_string(), s.to.to_string());
-    match s.role {
-        TransactionRole::Client => [Header::From(from.into()), Header::To(to.into())],
-        TransactionRole::Server => [Header::From(to.into()), Header::To(from.into())],
     }
 }
 
@@ -265,10 +302,4 @@ fn parties(s: &DialogSnapshot) -> [Header; 2] {
 fn reason(why: &str) -> String {
     let text: String = why.chars().filter(|c| !c.is_control() && !matches!(c, '"' | '\\')).take(200).collect();
     format!("SIP;cause=200;text=\"{text}\"")
-}
-
-/// Where a request with this Route goes.
-fn first_hop(route: &str) -> Option<SipAddr> {
-    let uri = route.split_once('<')?.1.split_once('>')?.0;
-    SipAddr::try_from(&Uri::try_from(uri).ok()?).ok()
 }

@@ -8,15 +8,22 @@
 //!                                                                  commands to the call's shard
 //! ```
 //!
+//! Of a dialog: `line` is one, from INVITE to BYE, and `ask` what we ask in it; `dial` calls one address, `early` is what is heard
+//! before the answer, `reliable` what is sure to arrive of it; `renegotiate` takes and makes offers (holds), `timer` gives signs
+//! of life, and `silence` notices who has none.
+//!
 //! Media never waits for anything here: a shard is told what the parties agreed on, and acknowledges before they hear
 //! of it.
 
 mod admission;
+mod ask;
 mod audio;
 mod connect;
 mod controller;
 mod desk;
+mod dial;
 mod door;
+mod early;
 mod endings;
 mod fault;
 mod in_dialog;
@@ -24,9 +31,13 @@ mod line;
 mod message;
 mod office;
 pub mod registry;
+mod reliable;
+mod renegotiate;
 mod route;
+mod silence;
 mod supervisor;
 mod switchboard;
+mod timer;
 
 pub use office::Timers;
 pub use registry::Registry;

@@ -3,7 +3,9 @@
 
 use crate::io::sip::USER_AGENT;
 use crate::io::sip::door::Door;
+use crate::io::sip::reliable::Hide;
 use crate::io::sip::switchboard::Switchboard;
+use crate::io::sip::timer::Policy;
 use rsipstack::EndpointBuilder;
 use rsipstack::dialog::dialog_layer::DialogLayer;
 use rsipstack::sip::{Auth, Scheme, Uri};
@@ -25,11 +27,13 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 pub struct Timers {
     /// The round trip that is reckoned with; requests are given up after 64 of them.
     pub t1: Duration,
+    /// What session timers (RFC 4028) count in; a test has shorter seconds than a telephone.
+    pub second: Duration,
 }
 
 impl Default for Timers {
     fn default() -> Self {
-        Timers { t1: Duration::from_millis(500) }
+        Timers { t1: Duration::from_millis(500), second: Duration::from_secs(1) }
     }
 }
 
@@ -50,6 +54,8 @@ pub struct Office {
     pub local: SocketAddr,
     /// Its timers.
     pub timers: Timers,
+    /// What its lines want of session timers.
+    pub policy: Policy,
     external: Option<IpAddr>,
 }
 
@@ -74,12 +80,14 @@ impl Office {
             .with_transport_layer(layer)
             .with_user_agent(USER_AGENT)
             .with_option(options(timers))
+            .with_inspector(Box::new(Hide))
             .build();
         let inner = endpoint.inner.clone();
         door.attach(Arc::downgrade(&inner));
         let incoming = endpoint.incoming_transactions().map_err(io::Error::other)?;
+        let policy = Policy::from(&board.config.sip);
         let dialogs = Arc::new(DialogLayer::new(inner.clone()));
-        Ok((Arc::new(Office { endpoint: inner, dialogs, local, timers, external }), endpoint, incoming))
+        Ok((Arc::new(Office { endpoint: inner, dialogs, local, timers, policy, external }), endpoint, incoming))
     }
 
     /// The address at which `peer` reaches us, for SDP and Contact.

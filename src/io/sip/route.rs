@@ -5,10 +5,12 @@ use crate::config::Step;
 use crate::event::{Actor, Words};
 use crate::id::{ClipId, LegId};
 use crate::io::sip::admission::expand;
+use crate::io::sip::connect::Wanted;
 use crate::io::sip::controller::{Call, End};
 use crate::io::sip::endings::Watch;
 use crate::io::sip::fault::Fault;
 use crate::io::sip::{audio, connect};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Beyond its length, how long a clip may wait for others before the route goes on without it.
@@ -16,7 +18,7 @@ const CLIP_GRACE: Duration = Duration::from_secs(10);
 
 /// Runs every step. Ends when the route ends the call; once both parties are connected the route is over and the call
 /// is theirs.
-pub async fn run(call: &Call, endings: &mut Watch) -> End {
+pub async fn run(call: &Arc<Call>, endings: &mut Watch) -> End {
     for step in &call.admitted.route.steps {
         if let Err(end) = take(call, endings, step).await {
             return end;
@@ -28,13 +30,16 @@ pub async fn run(call: &Call, endings: &mut Watch) -> End {
     End::new("the route is over", 480)
 }
 
-async fn take(call: &Call, endings: &mut Watch, step: &Step) -> Result<(), End> {
+async fn take(call: &Arc<Call>, endings: &mut Watch, step: &Step) -> Result<(), End> {
     let groups = &call.admitted.groups;
     match step {
         Step::Answer => call.answer(None).await.map(drop),
         Step::Say(text) => say(call, endings, &expand(text, groups, str::to_owned)).await,
         Step::Play(path) => play(call, endings, path).await,
-        Step::Connect { to, timeout, srtp } => connect::run(call, endings, to, *timeout, *srtp).await,
+        Step::Connect { to, together, timeout, srtp } => {
+            let wanted = Wanted { to, together: *together, timeout: *timeout, srtp: *srtp };
+            connect::run(call, endings, wanted).await
+        }
         Step::Mode(mode) => {
             let command = Command::SetMode { speaker: Speaker::Coach, mode: *mode, by: Actor::Route };
             if let Err(refusal) = call.command(command).await {

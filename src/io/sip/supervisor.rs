@@ -217,6 +217,9 @@ impl Seat {
         if agreed.origin != origin {
             self.command(Command::FarEndChanged { leg }).await.map_err(failed)?;
         }
+        // A supervisor who holds neither listens nor speaks; whatever their telephone plays is heard by nobody.
+        let place = (!media.send).then_some(Place::Aside);
+        self.command(Command::SetHeld { leg, place }).await.map_err(failed)?;
         self.shard.set_media(self.call, leg, media, keys).await.map_err(failed)?;
         agreed.local.agree(keys, clock::secret);
         (agreed.media, agreed.origin) = (media, origin);

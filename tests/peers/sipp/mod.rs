@@ -56,6 +56,9 @@ pub struct House {
 pub struct Plan<'a> {
     pub routes: &'a str,
     pub trunk: &'a str,
+    /// Further lines of `[sip]` and of `[media]`.
+    pub sip: &'a str,
+    pub media: &'a str,
     /// What `[sip] listen` lists.
     pub listen: &'a str,
     pub limits: Limits,
@@ -66,7 +69,16 @@ pub struct Plan<'a> {
 impl Default for Plan<'_> {
     fn default() -> Self {
         let listen = "\"udp://127.0.0.1:0\"";
-        Plan { routes: "", trunk: TRUNK, listen, limits: Limits::default(), timers: Timers::default(), shards: 1 }
+        Plan {
+            routes: "",
+            trunk: TRUNK,
+            sip: "",
+            media: "",
+            listen,
+            limits: Limits::default(),
+            timers: Timers::default(),
+            shards: 1,
+        }
     }
 }
 
@@ -207,12 +219,14 @@ fn configuration(folder: &Path, plan: &Plan<'_>, media: (u16, u16)) -> Config {
     std::fs::copy(playbook, playbooks.join("sales-discovery.toml")).unwrap();
     let file = folder.join("sotto.toml");
     let text = format!(
-        "[sip]\nlisten = [{}]\n[media]\nports = \"{}-{}\"\n[http]\nlisten = \"127.0.0.1:0\"\n\
+        "[sip]\nlisten = [{}]\n{}\n[media]\nports = \"{}-{}\"\n{}\n[http]\nlisten = \"127.0.0.1:0\"\n\
          [store]\nurl = \"sqlite://{}\"\n[dialplan]\nfiles = [\"{}\"]\n[speech]\nmodel = \"\"\n\
          [recording]\nenabled = false\n[coach]\nduck_db = 0\n{}",
         plan.listen,
+        plan.sip,
         media.0,
         media.1,
+        plan.media,
         folder.join("data").display(),
         dialplan.display(),
         plan.trunk,
