@@ -198,7 +198,7 @@ pub enum What {
     /// A leg was renegotiated, changed its far end, its role or its place.
     #[serde(rename = "leg.changed")]
     LegChanged {
-        /// What changed: `place`, `role`, `far_end`, `media`, `volume`.
+        /// What changed: `place`, `role`, `far_end`, `media`, `volume`, `address`.
         changed: String,
     },
     /// The coach or a supervisor changed mode; `leg` names the supervisor, none means the coach.

@@ -17,6 +17,7 @@ impl Command {
             | Command::SetPlace { .. }
             | Command::SetRole { .. }
             | Command::FarEndChanged { .. }
+            | Command::SetAddress { .. }
             | Command::RemoveLeg { .. }
             | Command::SetMode { .. }
             | Command::SetVolume { .. }

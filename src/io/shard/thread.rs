@@ -256,6 +256,7 @@ impl Thread {
             | Command::SetPlace { .. }
             | Command::SetRole { .. }
             | Command::FarEndChanged { .. }
+            | Command::SetAddress { .. }
             | Command::SetMode { .. }
             | Command::SetVolume { .. }
             | Command::Press { .. }

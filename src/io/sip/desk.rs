@@ -7,7 +7,7 @@ use crate::io::sip::line::{Line, Side};
 use crate::io::sip::office::Office;
 use crate::io::sip::supervisor::Supervisor;
 use crate::io::sip::switchboard::{InviteKey, Live, Switchboard};
-use crate::io::sip::{in_dialog, message, supervisor};
+use crate::io::sip::{in_dialog, message, recording, supervisor};
 use rsipstack::sip::prelude::HeadersExt;
 use rsipstack::sip::{Method, Request};
 use rsipstack::transaction::{Transaction, TransactionReceiver};
@@ -81,7 +81,7 @@ async fn begin(
     office: Arc<Office>,
     board: Arc<Switchboard>,
     mut transaction: Transaction,
-    admitted: Admitted,
+    mut admitted: Admitted,
     live: Live,
 ) {
     let (states, followed) = office.dialogs.new_dialog_state_channel();
@@ -95,7 +95,9 @@ async fn begin(
     };
     let (mailbox, messages) = mpsc::channel::<Message>(MAILBOX);
     let invite = Some((transaction.tu_sender.clone(), transaction.key.clone()));
-    let line = Arc::new(Line::new(Side::Caller, office, admitted.terms, dialog.clone(), mailbox, invite));
+    let recording = admitted.recording.take();
+    let line = Line::new(Side::Caller, office, admitted.terms, dialog.clone(), mailbox, invite);
+    let line = Arc::new(if recording.is_some() { line.of_a_recording() } else { line });
     line.in_order(transaction.original.cseq_header().and_then(|c| c.seq()).unwrap_or(0));
     board.connect(line.clone());
     tokio::spawn(line.clone().follow(followed));
@@ -105,6 +107,9 @@ async fn begin(
             tracing::warn!(%error, "an INVITE transaction failed");
         }
     });
+    if let Some(opening) = recording {
+        return recording::run(board, line, admitted, opening, messages, live).await;
+    }
     match admitted.supervision() {
         Some(wanted) => supervisor::run(Supervisor::new(board, line, admitted, wanted), messages, live).await,
         None => controller::run(board, line, admitted, messages, live).await,
