@@ -156,11 +156,13 @@ async fn update(line: &Arc<Line>, transaction: &mut Transaction) {
         line.refreshed(&transaction.original);
         return send(transaction, StatusCode::OK, vec![contact(line, transaction)], None).await;
     }
-    let Ok(_turn) = line.renegotiating.try_lock() else {
+    let Ok(turn) = line.renegotiating.try_lock() else {
         let busy = Fault::new(500, "another offer is being answered").with("Retry-After", "1");
         return answer(transaction, line, Err(busy)).await;
     };
     let decision = decide(line, transaction).await;
+    // Whoever has the answer may ask again at once.
+    drop(turn);
     if decision.is_ok() {
         line.refreshed(&transaction.original);
     }

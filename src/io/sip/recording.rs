@@ -19,7 +19,7 @@ use crate::io::sip::fork::{self, OPTION, Opening, Update};
 use crate::io::sip::line::Line;
 use crate::io::sip::registry::{Entry, Handle};
 use crate::io::sip::switchboard::{Live, Switchboard};
-use crate::io::siprec::{self, Metadata, Participant};
+use crate::io::siprec::{self, Metadata, Participant, Speaker};
 use rsipstack::sip::Header;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -101,7 +101,7 @@ impl Session {
     async fn begin(&self, opening: Opening) -> Result<Agreed, End> {
         let Opening { trunk, rules, streams, metadata } = opening;
         let metadata = metadata.unwrap_or_default();
-        let cast = cast(&rules, &metadata, &[], &streams.each);
+        let cast = cast(&rules, &metadata, &[], &[], &streams.each);
         let names = metadata.communications();
         let seat = self.board.recordings.join(&trunk, names, self.open(&cast)).await?;
         tracing::info!(call = %seat.call, streams = streams.each.len(), "a recording session");
@@ -295,7 +295,7 @@ impl Session {
         let ours = self.joined().clone();
         let legs = self.view().await?.legs.into_iter();
         let others: Vec<Role> = legs.filter(|l| !ours.contains(&l.id)).map(|l| l.role).collect();
-        Ok(cast(&agreed.rules, &agreed.metadata, &others, streams))
+        Ok(cast(&agreed.rules, &agreed.metadata, &others, &agreed.received, streams))
     }
 
     /// Supervisors find the call by its agents.
@@ -361,14 +361,18 @@ impl Agreed {
     }
 }
 
-/// Who is on each stream. `others` are the roles of legs that came by other sessions.
-fn cast(rules: &Siprec, metadata: &Metadata, others: &[Role], streams: &[Stream]) -> Vec<Cast> {
-    let speakers = streams.iter().map(|s| s.label.as_deref().and_then(|label| metadata.speaker(label)));
-    let speakers: Vec<_> = speakers.collect();
+/// Who is on each stream. `others` are the roles of legs that came by other sessions, `before` what the streams were.
+fn cast(rules: &Siprec, metadata: &Metadata, others: &[Role], before: &[Received], streams: &[Stream]) -> Vec<Cast> {
+    let speaker = |stream: &Stream| {
+        let who = stream.label.as_deref().and_then(|label| metadata.speaker(label));
+        let same = |r: &&Received| r.stream.line == stream.line && r.cast.speaker.as_ref() == who.map(|who| &who.id);
+        Speaker { who, was: before.iter().find(same).map(|r| r.cast.role) }
+    };
+    let speakers: Vec<_> = streams.iter().map(speaker).collect();
     let roles = siprec::roles(rules, others, &speakers);
-    let cast = |((role, speaker), stream): ((Role, Option<&Participant>), &Stream)| {
-        let address = speaker.and_then(Participant::address).map_or_else(|| stream_name(stream), Address::from);
-        Cast { role, speaker: speaker.map(|s| s.id.clone()), address }
+    let cast = |((role, Speaker { who, .. }), stream): ((Role, Speaker<'_>), &Stream)| {
+        let address = who.and_then(Participant::address).map_or_else(|| stream_name(stream), Address::from);
+        Cast { role, speaker: who.map(|who| who.id.clone()), address }
     };
     roles.into_iter().zip(speakers).zip(streams).map(cast).collect()
 }

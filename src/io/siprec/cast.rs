@@ -4,13 +4,23 @@ use super::{NameId, Participant};
 use crate::config::Siprec;
 use crate::event::Role;
 
+/// Whose voice a stream carries.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Speaker<'a> {
+    /// Who, as far as the client has said.
+    pub who: Option<&'a Participant>,
+    /// What they were until now.
+    pub was: Option<Role>,
+}
+
 /// The roles of streams, in the order of their media lines, by whose voice each carries. `taken` are the roles of streams
 /// of the same communication that came by other recording sessions.
 ///
-/// Whom a pattern names is that; of those whom none names, each becomes the first of the configured order that nobody is
-/// yet. Who is left cannot be placed, and is a customer (DESIGN §2.6).
-pub fn roles(rules: &Siprec, taken: &[Role], speakers: &[Option<&Participant>]) -> Vec<Role> {
-    let named: Vec<_> = speakers.iter().map(|speaker| speaker.and_then(|s| by_pattern(rules, s))).collect();
+/// Whom a pattern names is that. Who was something already stays it. Of the others each becomes the first of the
+/// configured order that nobody is yet. Who is left cannot be placed, and is a customer (DESIGN §2.6).
+pub fn roles(rules: &Siprec, taken: &[Role], speakers: &[Speaker<'_>]) -> Vec<Role> {
+    let named = |s: &Speaker<'_>| s.who.and_then(|who| by_pattern(rules, who)).or(s.was);
+    let named: Vec<_> = speakers.iter().map(named).collect();
     let mut taken: Vec<Role> = taken.iter().copied().chain(named.iter().flatten().copied()).collect();
     let place = |named: Option<Role>| {
         let role = named.or(rules.order.into_iter().find(|r| !taken.contains(r))).unwrap_or(Role::Customer);
@@ -68,9 +78,13 @@ mod tests {
             ("", "", [Customer, Agent], &[Customer, Agent], [Customer, Customer], "who cannot be placed"),
         ] {
             let rules = Siprec { agent: pattern(agent), customer: pattern(customer), order };
-            assert_eq!(roles(&rules, taken, &[Some(&bob), Some(&carol)]), expected, "{why}");
+            let speakers = [&bob, &carol].map(|who| Speaker { who: Some(who), was: None });
+            assert_eq!(roles(&rules, taken, &speakers), expected, "{why}");
         }
-        let nobody = roles(&Siprec::default(), &[], &[None, None, None]);
+        let was = Speaker { was: Some(Agent), ..Speaker::default() };
+        assert_eq!(roles(&Siprec::default(), &[], &[was]), [Agent], "who was the agent stays that");
+        assert_eq!(roles(&Siprec::default(), &[], &[Speaker::default(), was]), [Customer, Agent]);
+        let nobody = roles(&Siprec::default(), &[], &[Speaker::default(); 3]);
         assert_eq!(nobody, [Customer, Agent, Customer], "streams that nobody is known to speak on");
     }
 }

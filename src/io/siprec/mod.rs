@@ -9,7 +9,7 @@ mod metadata;
 mod multipart;
 mod xml;
 
-pub use cast::roles;
+pub use cast::{Speaker, roles};
 pub use metadata::{Metadata, NameId, Participant};
 
 /// The media type of metadata (RFC 7866 §6.2).
