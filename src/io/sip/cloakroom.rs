@@ -21,7 +21,13 @@ const MOST: usize = 256;
 /// Where bodies wait.
 #[derive(Clone, Default)]
 pub struct Cloakroom {
-    bodies: Arc<Mutex<VecDeque<(String, Vec<u8>)>>>,
+    bodies: Arc<Mutex<VecDeque<Waiting>>>,
+}
+
+/// A body that waits.
+struct Waiting {
+    ticket: String,
+    body: Vec<u8>,
 }
 
 impl Cloakroom {
@@ -39,17 +45,17 @@ impl Cloakroom {
         if bodies.len() >= MOST {
             bodies.pop_front();
         }
-        bodies.push_back((ticket, body));
+        bodies.push_back(Waiting { ticket, body });
         Some(head.into_bytes())
     }
 
     fn give_back(&self, ticket: &str) -> Option<Vec<u8>> {
         let mut bodies = self.bodies();
-        let at = bodies.iter().position(|(known, _)| known == ticket)?;
-        bodies.remove(at).map(|(_, body)| body)
+        let at = bodies.iter().position(|waiting| waiting.ticket == ticket)?;
+        bodies.remove(at).map(|waiting| waiting.body)
     }
 
-    fn bodies(&self) -> MutexGuard<'_, VecDeque<(String, Vec<u8>)>> {
+    fn bodies(&self) -> MutexGuard<'_, VecDeque<Waiting>> {
         self.bodies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
