@@ -13,76 +13,18 @@ pub type Sound = Box<dyn FnMut(u64) -> i16 + Send>;
 use desk::Desk;
 use phone::{Came, Phone};
 use sipp::{House, Plan, TRUNK};
-use sotto::call::{Ack, Audience, CallView, Command, LegMedia, Refusal, Shape, Speaker};
-use sotto::event::{Mode, Place, Role};
-use sotto::media::codec::Codec;
+use sotto::call::{Ack, CallView, Command};
+use sotto::event::Role;
 use sotto::media::codec::g711::Law;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use support::{Stage, media, tones};
+use support::tones;
 
 const CUSTOMER: f64 = 500.0;
 const AGENT: f64 = 700.0;
 const SUPERVISOR: f64 = 1100.0;
-
-#[test]
-fn no_mode_and_no_clip_reaches_a_forked_leg() {
-    let mut stage = Stage::new(1);
-    let mut forked = |role, port, hz| {
-        let plain = media(Codec::Pcmu, port);
-        // Whatever else was agreed on: nothing is sent.
-        let media = LegMedia { send: true, shape: Shape { forked: true, ..plain.shape }, ..plain };
-        let leg = stage.join_with(role, Place::InConversation, Mode::Spy, media);
-        stage.phone(leg).sound = tones::tone(hz);
-        leg
-    };
-    let (customer, agent) = (forked(Role::Customer, 5000, CUSTOMER), forked(Role::Agent, 5002, AGENT));
-    let supervisor = stage.join(Role::Supervisor);
-    stage.phone(supervisor).sound = tones::tone(SUPERVISOR);
-    let beep = || tones::beep(2500.0, 300);
-    for mode in [Mode::Whisper, Mode::Barge] {
-        assert_eq!(stage.set_mode(Speaker::Coach, mode), Err(Refusal::NoWayBack), "{mode:?}");
-        assert_eq!(stage.set_mode(Speaker::Leg(supervisor), mode), Err(Refusal::NoWayBack), "{mode:?}");
-        assert_eq!(stage.play(beep(), Audience::Own(mode)), Err(Refusal::NoWayBack), "{mode:?}");
-    }
-    for audience in [Audience::Mode, Audience::Legs(vec![agent]), Audience::Legs(vec![customer, agent])] {
-        assert_eq!(stage.play(beep(), audience.clone()), Err(Refusal::NoWayBack), "{audience:?}");
-    }
-    stage.play(beep(), Audience::Legs(vec![supervisor, agent])).unwrap();
-    stage.run(1_000);
-    let heard = stage.sounds(supervisor, 400);
-    assert!(tones::hears(&heard, CUSTOMER) && tones::hears(&heard, AGENT), "a supervisor hears both");
-    for leg in [customer, agent] {
-        assert_eq!(stage.phones[&leg].got.len(), 0, "{leg}: nothing is sent to it");
-    }
-    assert_eq!(stage.started_for(), [vec![supervisor]], "a clip's audience has nobody who cannot hear it");
-    assert!(stage.heard.contains_key(&customer) && stage.heard.contains_key(&agent), "both are listened to");
-    // An ordinary agent, as a private line to the agent would be: from then on they can be whispered to.
-    let private = stage.join(Role::Earpiece);
-    assert!(stage.set_mode(Speaker::Coach, Mode::Whisper).is_ok());
-    assert_eq!(
-        stage.set_mode(Speaker::Coach, Mode::Barge),
-        Err(Refusal::NoWayBack),
-        "there is still nobody to speak to"
-    );
-    let clip = stage.play(beep(), Audience::Mode).unwrap();
-    stage.run(600);
-    assert!(tones::hears(&stage.sounds(private, 600), 2500.0));
-    assert_eq!(stage.started(clip), Some(vec![supervisor, private]));
-    assert!([customer, agent].iter().all(|leg| stage.phones[leg].got.is_empty()));
-}
-
-impl Stage {
-    fn started_for(&self) -> Vec<Vec<sotto::id::LegId>> {
-        let audience = |e: &sotto::event::Event| match &e.what {
-            sotto::event::What::ClipStarted { audience, .. } => Some(audience.clone()),
-            _ => None,
-        };
-        self.events.iter().filter_map(audience).collect()
-    }
-}
 
 /// A recording client: its dialog, and the sound of its streams.
 struct Client {
