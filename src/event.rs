@@ -203,7 +203,7 @@ pub enum What {
     /// A leg was renegotiated, changed its far end, its role or its place.
     #[serde(rename = "leg.changed")]
     LegChanged {
-        /// What changed: `place`, `role`, `far_end`, `media`, `volume`.
+        /// What changed: `place`, `role`, `far_end`, `media`, `volume`, `address`.
         changed: String,
     },
     /// A party put us on hold: nobody listens there, and nothing of it is written down.

@@ -148,6 +148,12 @@ mutant("a clip repeats a packet", CLIP, "            ear.position += now * step;
 mutant("a clip ends before its last listener", CLIP, "self.ears.iter().all(|e| e.done)", "self.ears.iter().any(|e| e.done)")
 mutant("a late packet carries clip", PACKETS, "let count = if stamp.late { 0 } else {", "let count = if false { 0 } else {", test("a_clip_keeps_its_audience"))
 
+# ---- what is forked to us has no way back
+FORKED = test("what_cannot_be_private_is_refused")
+mutant("a forked leg is of a clip's audience", ENGINE, "        !listener.is_forked()\n            && match", "        true\n            && match", FORKED)
+mutant("a forked leg counts as an agent to whisper to", ENGINE, "l.in_conversation() && !l.is_forked()", "l.in_conversation()", FORKED)
+mutant("a barge into a forked call is let in", ENGINE, "if self.is_forked() { Err(Refusal::NoWayBack) } else { Ok(()) }", "Ok(())", FORKED)
+
 # ---- modes
 mutant("widening does not mute", COMMANDS, "if self.widens(party, from, mode) { self.now + MUTE }", "if false { self.now + MUTE }")
 mutant("widening mutes too short", COMMANDS, "Samples::from_millis(200)", "Samples::from_millis(150)")
@@ -175,7 +181,7 @@ mutant("effective is a moment early", SENDER, "last.timestamp.wrapping_add(elaps
 # ---- what cannot be private
 mutant("whisper to nobody is played", ENGINE, "            Mode::Whisper => self.whisper_is_private(),", "            Mode::Whisper => Ok(()),")
 mutant("whisper over a bridge is private", ENGINE, "        if there(Role::Agent) ||", "        if there(Role::Bridge) || there(Role::Agent) ||")
-mutant("an agent aside is there", ENGINE, "l.party.role == role && l.in_conversation());\n        if there", "l.party.role == role);\n        if there")
+mutant("an agent aside is there", ENGINE, "l.party.role == role && l.in_conversation() && !l.is_forked());\n        if there", "l.party.role == role);\n        if there")
 mutant("spy is played", ENGINE, "            Mode::Spy => Err(Refusal::Spying),", "            Mode::Spy => Ok(()),")
 mutant("a supervisor whispers into a bridge", COMMANDS, "        if mode == Mode::Whisper && from == Mode::Spy {\n            self.whisper_is_private()?;\n        }\n", "")
 mutant("the coach is put into whisper anywhere", COMMANDS, "        if mode == Mode::Whisper && self.mode == Mode::Spy {\n            self.whisper_is_private()?;\n        }\n", "")

@@ -9,6 +9,7 @@ use phone::Phone;
 use sipp::{House, Plan, TRUNK};
 use sotto::io::sip::Limits;
 use std::path::Path;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 const ROUTES: &str = r#"
@@ -22,6 +23,9 @@ steps = [ {reject = {status = 480, reason = "We are closed today"}} ]
 called = '^3\d\d$'
 steps = [ {connect = {to = "sip:agent@127.0.0.1:9"}} ]
 "#;
+
+/// A header line that leaves no room for others.
+static LONG: LazyLock<String> = LazyLock::new(|| format!("Subject: {}\r\n", "x".repeat(9_000)));
 
 async fn refused(house: &House, number: &str, status: &str, expected: &str, formats: &str) {
     let set = [("STATUS", status), ("EXPECT", expected), ("FORMATS", formats)];
@@ -80,7 +84,8 @@ async fn requests_that_cannot_be_served_say_so() {
             "only application/sdp is understood",
         ),
         (ask("INVITE", "104", "", "", &sdp).replace("INVITE sip:", "INVITE sips:"), 416, "only sip: addresses"),
-        (ask("INVITE", "105", "", "", &"x".repeat(9_000)), 513, "a message may have 8192 bytes here"),
+        (ask("INVITE", "105", "", "", &"x".repeat(9_000)), 400, "the session description is broken: "),
+        (ask("INVITE", "105", "", LONG.as_str(), &sdp), 513, "the headers of a message may have 8064 bytes here"),
     ];
     for (number, (text, status, reason)) in table.iter().enumerate() {
         // Each its own call: the same Call-ID with another body would be a merged request.

@@ -2,10 +2,10 @@
 
 mod support;
 
-use sotto::call::{Audience, Command, Refusal, Speaker};
+use sotto::call::{Audience, Command, LegMedia, Refusal, Shape, Speaker};
 use sotto::event::{Mode, Place, Role};
 use sotto::media::codec::Codec;
-use support::{Stage, tones};
+use support::{Stage, media, tones};
 
 const CLIP: f64 = 2500.0;
 
@@ -114,4 +114,52 @@ fn a_closed_coach_and_an_ended_call_take_no_orders() {
     stage.command(Command::End { reason: "over".into() }).unwrap();
     assert_eq!(stage.set_mode(Speaker::Coach, Mode::Barge), Err(Refusal::Ended));
     assert_eq!(stage.call.poll_timeout(), None);
+}
+
+/// SIPREC: what is forked to us has no way back.
+#[test]
+fn no_mode_and_no_clip_reaches_a_forked_leg() {
+    let mut stage = Stage::new(1);
+    let mut forked = |role, port, hz| {
+        let plain = media(Codec::Pcmu, port);
+        // Whatever else was agreed on: nothing is sent.
+        let media = LegMedia { send: true, shape: Shape { forked: true, ..plain.shape }, ..plain };
+        let leg = stage.join_with(role, Place::InConversation, Mode::Spy, media);
+        stage.phone(leg).sound = tones::tone(hz);
+        leg
+    };
+    let (customer, agent) = (forked(Role::Customer, 5000, 500.0), forked(Role::Agent, 5002, 700.0));
+    let supervisor = stage.join(Role::Supervisor);
+    stage.phone(supervisor).sound = tones::tone(1100.0);
+    let beep = || tones::beep(CLIP, 300);
+    for mode in [Mode::Whisper, Mode::Barge] {
+        assert_eq!(stage.set_mode(Speaker::Coach, mode), Err(Refusal::NoWayBack), "{mode:?}");
+        assert_eq!(stage.set_mode(Speaker::Leg(supervisor), mode), Err(Refusal::NoWayBack), "{mode:?}");
+        assert_eq!(stage.play(beep(), Audience::Own(mode)), Err(Refusal::NoWayBack), "{mode:?}");
+    }
+    for audience in [Audience::Mode, Audience::Legs(vec![agent]), Audience::Legs(vec![customer, agent])] {
+        assert_eq!(stage.play(beep(), audience.clone()), Err(Refusal::NoWayBack), "{audience:?}");
+    }
+    let named = stage.play(beep(), Audience::Legs(vec![supervisor, agent])).unwrap();
+    stage.run(1_000);
+    let heard = stage.sounds(supervisor, 400);
+    assert!(tones::hears(&heard, 500.0) && tones::hears(&heard, 700.0), "a supervisor hears both");
+    for leg in [customer, agent] {
+        assert_eq!(stage.phones[&leg].got.len(), 0, "{leg}: nothing is sent to it");
+    }
+    assert_eq!(stage.started(named), Some(vec![supervisor]), "a clip's audience has nobody who cannot hear it");
+    assert!(stage.heard.contains_key(&customer) && stage.heard.contains_key(&agent), "both are listened to");
+    // With a private line to the agent they can be whispered to.
+    let private = stage.join(Role::Earpiece);
+    assert!(stage.set_mode(Speaker::Coach, Mode::Whisper).is_ok());
+    assert_eq!(
+        stage.set_mode(Speaker::Coach, Mode::Barge),
+        Err(Refusal::NoWayBack),
+        "there is still nobody to speak to"
+    );
+    let clip = stage.play(beep(), Audience::Mode).unwrap();
+    stage.run(600);
+    assert!(tones::hears(&stage.sounds(private, 600), CLIP));
+    assert_eq!(stage.started(clip), Some(vec![supervisor, private]));
+    assert!([customer, agent].iter().all(|leg| stage.phones[leg].got.is_empty()));
 }

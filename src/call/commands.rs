@@ -5,7 +5,7 @@ use crate::call::leg::Leg;
 use crate::call::mode::{self, Party, Source};
 use crate::call::record::Track;
 use crate::call::{Ack, Audience, CallState, CallView, ClipSpec, Command, LegMedia, LegSpec, Refusal, Speaker};
-use crate::event::{Actor, Mode, Place, Role, What};
+use crate::event::{Actor, Address, Mode, Place, Role, What};
 use crate::id::{ClipId, LegId};
 use crate::time::{MediaTime, Samples};
 
@@ -26,6 +26,7 @@ impl Call {
             Command::SetHeld { leg, place } => self.with_leg(leg, |call, at| call.set_held(at, place)),
             Command::SetRole { leg, role } => self.with_leg(leg, |call, at| call.set_role(at, role)),
             Command::FarEndChanged { leg } => self.with_leg(leg, Call::far_end_changed),
+            Command::SetAddress { leg, address } => self.with_leg(leg, |call, at| call.set_address(at, address)),
             Command::RemoveLeg { leg, reason } => self.with_leg(leg, |call, at| call.remove_leg(at, reason)),
             Command::SetMode { speaker: Speaker::Coach, mode, by } => self.set_coach(mode, by),
             Command::SetMode { speaker: Speaker::Leg(leg), mode, by } => self.set_supervisor(leg, mode, by),
@@ -54,6 +55,9 @@ impl Call {
         let (supervises, barges) = (spec.role == Role::Supervisor, spec.mode == Mode::Barge);
         if supervises && spec.mode == Mode::Whisper {
             self.whisper_is_private()?;
+        }
+        if supervises && barges {
+            self.can_be_told()?;
         }
         self.named_legs += 1;
         let id = LegId(self.named_legs);
@@ -140,6 +144,11 @@ impl Call {
         self.regroup();
     }
 
+    fn set_address(&mut self, at: usize, address: Address) {
+        self.legs[at].address = address;
+        self.changed(at, "address");
+    }
+
     /// DESIGN §2.6: who answers now is a stranger to everything that has begun.
     pub(super) fn far_end_changed(&mut self, at: usize) {
         let leg = &mut self.legs[at];
@@ -200,6 +209,9 @@ impl Call {
         if mode == Mode::Whisper && self.mode == Mode::Spy {
             self.whisper_is_private()?;
         }
+        if mode == Mode::Barge {
+            self.can_be_told()?;
+        }
         self.borrowed = false;
         self.change_coach(mode, by);
         self.narrow_clips(mode);
@@ -224,6 +236,9 @@ impl Call {
         }
         if mode == Mode::Whisper && from == Mode::Spy {
             self.whisper_is_private()?;
+        }
+        if mode == Mode::Barge {
+            self.can_be_told()?;
         }
         let until = if self.widens(party, from, mode) { self.now + MUTE } else { MediaTime::ZERO };
         self.legs[at].set_mode(mode, until);

@@ -263,6 +263,7 @@ impl Call {
             }
             match leg.path {
                 Path::Relay(_) => {}
+                Path::Overlay(_) | Path::Mix if leg.is_forked() => {}
                 Path::Overlay(_) | Path::Mix => leg.line.prepare(),
             }
             self.prepare_beside(at);
@@ -347,11 +348,12 @@ impl Call {
 
     /// Whether a clip that begins now is for `listener`.
     pub(super) fn is_for(&self, audience: &Audience, listener: &Leg) -> bool {
-        match audience {
-            Audience::Mode => mode::coach_reaches(listener.party, self.given_mode()),
-            Audience::Own(mode) => mode::coach_reaches(listener.party, *mode),
-            Audience::Legs(legs) => legs.contains(&listener.id()),
-        }
+        !listener.is_forked()
+            && match audience {
+                Audience::Mode => mode::coach_reaches(listener.party, self.given_mode()),
+                Audience::Own(mode) => mode::coach_reaches(listener.party, *mode),
+                Audience::Legs(legs) => legs.contains(&listener.id()),
+            }
     }
 
     /// Begins the clips that `carrier`, who is about to be sent samples, is to hear from now on.
@@ -400,14 +402,20 @@ impl Call {
             Audience::Mode => self.given_mode(),
             Audience::Own(mode) => *mode,
             Audience::Legs(legs) => {
-                let there = legs.iter().any(|l| self.place_of(*l).is_some());
-                return if there { Ok(()) } else { Err(Refusal::NobodyListens) };
+                let mut there = self.legs.iter().filter(|l| legs.contains(&l.id())).peekable();
+                return match (there.peek().is_some(), there.any(|l| !l.is_forked())) {
+                    (_, true) => Ok(()),
+                    (true, false) => Err(Refusal::NoWayBack),
+                    (false, false) => Err(Refusal::NobodyListens),
+                };
             }
         };
         match mode {
+            Mode::Spy if self.is_forked() => Err(Refusal::NoWayBack),
             Mode::Spy => Err(Refusal::Spying),
             Mode::Whisper => self.whisper_is_private(),
             Mode::Barge => {
+                self.can_be_told()?;
                 let heard = self.legs.iter().any(|l| mode::coach_reaches(l.party, mode));
                 if heard { Ok(()) } else { Err(Refusal::NobodyListens) }
             }
@@ -416,10 +424,12 @@ impl Call {
 
     /// DESIGN §2.4: a whisper needs an agent, or an earpiece of theirs, in conversation.
     pub(super) fn whisper_is_private(&self) -> Result<(), Refusal> {
-        let there = |role: Role| self.legs.iter().any(|l| l.party.role == role && l.in_conversation());
+        let there =
+            |role: Role| self.legs.iter().any(|l| l.party.role == role && l.in_conversation() && !l.is_forked());
         if there(Role::Agent) || there(Role::Earpiece) {
             return Ok(());
         }
+        self.can_be_told()?;
         let aside = self.legs.iter().any(|l| l.party.role == Role::Agent);
         Err(Refusal::NotPrivate(match (there(Role::Bridge), aside) {
             (true, true) | (true, false) => "the agent is reached over a shared bridge, where everyone hears it",
@@ -445,12 +455,29 @@ fn is_beside_of(listener: &Leg, source: &Leg) -> bool {
     }
 }
 
-/// Whether `listener` hears `source` live at `now`.
+impl Call {
+    /// Whether every party is a copy made for us: none of them can be told anything.
+    fn is_forked(&self) -> bool {
+        let is_party = |l: &&Leg| match l.party.role {
+            Role::Customer | Role::Agent | Role::Bridge => true,
+            Role::Supervisor | Role::Earpiece => false,
+        };
+        let mut parties = self.legs.iter().filter(is_party).peekable();
+        parties.peek().is_some() && parties.all(Leg::is_forked)
+    }
+
+    /// Refuses to speak to all where none of them would hear it.
+    pub(super) fn can_be_told(&self) -> Result<(), Refusal> {
+        if self.is_forked() { Err(Refusal::NoWayBack) } else { Ok(()) }
+    }
+}
+
+/// Whether `listener` hears `source` live at `now`. A copy made for us hears nobody, whatever the rule would allow.
 pub(super) fn hears(now: MediaTime, permits: Permits, listener: &Leg, source: &Leg) -> bool {
     let supervises = listener.party.role == Role::Supervisor;
     let permitted = !supervises || allowed(source.party, Purpose::Listening, permits);
     let source = Source::Leg { party: source.party, mode: source.live_mode(now) };
-    permitted && mode::gain(listener.party, source).is_heard()
+    permitted && !listener.is_forked() && mode::gain(listener.party, source).is_heard()
 }
 
 /// Ears want no more than a recogniser does: 16 kHz.

@@ -18,6 +18,7 @@ impl Command {
             | Command::SetHeld { .. }
             | Command::SetRole { .. }
             | Command::FarEndChanged { .. }
+            | Command::SetAddress { .. }
             | Command::RemoveLeg { .. }
             | Command::SetMode { .. }
             | Command::SetVolume { .. }

@@ -207,9 +207,13 @@ impl Leg {
     pub fn target(&self) -> SocketAddr {
         self.latch.target()
     }
+    /// Whether it is a copy made for us, without a way back.
+    pub fn is_forked(&self) -> bool {
+        self.media.shape.forked
+    }
     /// Whether there is somewhere to send to: the SDP of a phone on hold may name nobody (RFC 2543's 0.0.0.0).
     pub fn can_be_sent_to(&self) -> bool {
-        self.media.send && is_somewhere(self.target())
+        self.media.send && !self.is_forked() && is_somewhere(self.target())
     }
     /// Where RTP goes if RTCP shares its port (RFC 5761). Else, behind NAT, the port above is the best guess there is.
     pub fn report_target(&self) -> SocketAddr {

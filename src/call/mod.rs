@@ -154,6 +154,8 @@ pub enum Command {
     SetRole { leg: LegId, role: Role },
     /// The far end of a leg is, or may be, somebody else: it leaves the audience of every clip begun.
     FarEndChanged { leg: LegId },
+    /// Whose a leg is has become known.
+    SetAddress { leg: LegId, address: Address },
     /// A leg is gone.
     RemoveLeg { leg: LegId, reason: String },
     /// Atomic for every listener. Answers `Ack::Mode`.
@@ -210,6 +212,9 @@ pub enum Refusal {
     /// DESIGN §2.4.
     #[error("a whisper cannot be private here: {0}")]
     NotPrivate(&'static str),
+    /// Every party is a copy made for us (SIPREC).
+    #[error("this call is forked to us and has no way back: it can be listened to, but nobody in it can be spoken to")]
+    NoWayBack,
     /// The coach is in spy.
     #[error("the coach is in spy and cannot be heard: choose whisper or barge first, or name the audience")]
     Spying,

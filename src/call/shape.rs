@@ -19,6 +19,9 @@ pub struct Shape {
     /// Which extended reports it wants beside the usual ones.
     #[serde(default)]
     pub reports: Wish,
+    /// Whether what it sends is a copy made for us (SIPREC, RFC 7866): it hears nothing, and no voice is ever sent to it.
+    #[serde(default)]
+    pub forked: bool,
 }
 
 impl Shape {
@@ -38,6 +41,7 @@ impl Default for Shape {
             noise: 13,
             opus: OpusWish::default(),
             reports: Wish::default(),
+            forked: false,
         }
     }
 }

@@ -125,6 +125,9 @@ impl Call {
     /// A leg without exactly one source is fed by the clock; so is one whose source is silent while a clip plays.
     fn feed(&mut self, at: MediaTime, to: usize) {
         let leg = &self.legs[to];
+        if leg.is_forked() {
+            return;
+        }
         let ahead = AHEAD.at_rate(leg.media.codec.clock());
         if !self.is_fed_by_the_clock(at, to) || !leg.line.is_gathering() && leg.sender.ahead(at) > ahead {
             return;

@@ -2,6 +2,7 @@
 
 use super::fault::Faults;
 use super::raw::{Section, Written};
+use super::siprec;
 use super::{
     Coach, Format, HoldMusic, Http, Media, Network, Recording, Secret, Sensitivity, Sip, Speech, Srtp, Store, Trunk,
     Way,
@@ -361,8 +362,9 @@ fn trunk(mut section: Section<'_>, faults: &Faults) -> Trunk {
     let may_call = may_call.iter().filter_map(|written| pattern("trunk.may_call", written, faults)).collect();
     let may_supervise = section.flag("may_supervise").unwrap_or(false);
     let srtp = section.text("srtp").and_then(|written| srtp("trunk.srtp", &written, faults)).unwrap_or_default();
+    let siprec = siprec::siprec(section.section("siprec"), faults);
     section.end();
-    Trunk { name, sources, may_call, may_supervise, srtp }
+    Trunk { name, sources, may_call, may_supervise, srtp, siprec }
 }
 
 fn network(written: &Written<String>, faults: &Faults) -> Option<Network> {

@@ -12,6 +12,7 @@ mod network;
 mod playbook;
 mod raw;
 mod secret;
+mod siprec;
 
 pub use crate::call::sdp::Srtp;
 pub use crate::coach::Sensitivity;
@@ -20,6 +21,7 @@ pub use fault::{ConfigError, ConfigErrors, Origin};
 pub use network::Network;
 pub use playbook::Playbooks;
 pub use secret::Secret;
+pub use siprec::Siprec;
 
 use crate::call::ears::Ears;
 use crate::event::Mode;
@@ -198,6 +200,8 @@ pub struct Trunk {
     pub may_supervise: bool,
     /// Whether media with it is protected, whoever calls whom.
     pub srtp: Srtp,
+    /// Who is who in what it has recorded here.
+    pub siprec: Siprec,
 }
 
 impl Config {

@@ -9,6 +9,7 @@ pub mod recorder;
 pub mod rtp;
 pub mod shard;
 pub mod sip;
+pub mod siprec;
 pub mod sqlite;
 pub mod srtp;
 pub mod stt;

@@ -89,7 +89,8 @@ class Proxy:
     def __init__(self, folder, sip, server, agent):
         folder.mkdir(exist_ok=True)
         media = FIRST + next(BLOCKS) % 45 * PORTS
-        self.folder, ng = folder, free_ports(1)
+        self.folder, self.ng = folder, free_ports(1)
+        ng = self.ng
         (folder / "kamailio.cfg").write_text(CONFIG.format(sip=sip, ng=ng, server=server, agent=agent))
         rtpengine = ["rtpengine", "--config-file=none", "--table=-1", "--interface=127.0.0.1", f"--listen-ng=127.0.0.1:{ng}", "--foreground", "--log-stderr"]
         rtpengine += ["--log-level=6", "--num-threads=1", "--delete-delay=0", f"--port-min={media}", f"--port-max={media + PORTS - 1}", f"--pidfile={folder}/rtpengine.pid"]

@@ -244,6 +244,7 @@ pub fn named(refusal: &Refusal) -> &'static str {
         Refusal::Closed => "closed",
         Refusal::TooManyClips(_) => "too many",
         Refusal::Ended => "ended",
+        Refusal::NoWayBack => "no way back",
         Refusal::Limit(_) => "limit",
     }
 }

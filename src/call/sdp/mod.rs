@@ -8,10 +8,12 @@ mod codecs;
 mod crypto;
 mod read;
 mod reports;
+mod streams;
 mod write;
 
 pub use crypto::{Keyring, Keys, MasterKey, Srtp, Suite};
 pub use read::Description;
+pub use streams::{Accepted, Stream, Streams, offer_again};
 pub use write::{offer, reoffer};
 
 use std::net::SocketAddr;

@@ -46,21 +46,27 @@ impl Description {
     /// Reads an offer or an answer, which must keep to `terms`.
     pub fn read(body: &[u8], terms: Terms) -> Result<Self, SdpError> {
         let text = std::str::from_utf8(body).map_err(|_| broken("it is not UTF-8"))?;
-        let session = Session::parse(mended(text).as_bytes()).map_err(|e| broken(&e.to_string()))?;
-        if session.medias.len() > MAX_MEDIA {
-            return Err(broken(&format!("it has more than {MAX_MEDIA} media lines")));
-        }
-        let (chosen, media, crypto) = audio_line(&session, terms.srtp)?;
+        let session = session(text)?;
+        let found = audio_line(&session, terms.srtp)?;
+        Description::of_line(&session, found, terms)
+    }
+
+    /// What the description says of one of its lines.
+    pub(super) fn of_line(
+        session: &Session,
+        (chosen, media, crypto): (usize, &Media, Option<Crypto>),
+        terms: Terms,
+    ) -> Result<Self, SdpError> {
         let codecs = spoken(media);
         if codecs.is_empty() {
             return Err(SdpError::NotAcceptable(format!("no codec of the audio line is known ({})", wanted(media))));
         }
         let opus = codecs.iter().find(|(c, _)| *c == Codec::Opus).map(|(_, pt)| *pt);
-        let rtp = SocketAddr::new(address(&session, media)?, media.port);
+        let rtp = SocketAddr::new(address(session, media)?, media.port);
         terms.can_reach(rtp)?;
         Ok(Description {
-            origin: origin(&session),
-            direction: direction(&session, media),
+            origin: origin(session),
+            direction: direction(session, media),
             codecs,
             dtmf: telephone_events(media),
             shape: shape(media, opus),
@@ -122,12 +128,21 @@ impl Description {
 }
 
 impl Line {
-    fn of(media: &Media) -> Self {
+    pub(super) fn of(media: &Media) -> Self {
         Line { kind: media.media.clone(), proto: media.proto.clone(), formats: media.fmt.clone() }
     }
 }
 
-fn broken(why: &str) -> SdpError {
+/// A description's lines.
+pub(super) fn session(text: &str) -> Result<Session, SdpError> {
+    let session = Session::parse(mended(text).as_bytes()).map_err(|e| broken(&e.to_string()))?;
+    if session.medias.len() > MAX_MEDIA {
+        return Err(broken(&format!("it has more than {MAX_MEDIA} media lines")));
+    }
+    Ok(session)
+}
+
+pub(super) fn broken(why: &str) -> SdpError {
     // The reason travels in a SIP header: one line, printable, not endless.
     SdpError::Broken(why.chars().filter(|c| !c.is_control()).take(120).collect())
 }
@@ -152,7 +167,7 @@ fn mended(text: &str) -> String {
 
 /// Whether a profile is one of RTP, and if so whether it is protected. The feedback of RFC 4585 and 5124 is an offer to
 /// make use of: who makes none keeps to these profiles too.
-fn is_protected(media: &Media) -> Option<bool> {
+pub(super) fn is_protected(media: &Media) -> Option<bool> {
     let is = |name: &&str| media.proto.eq_ignore_ascii_case(name);
     let plain = ["RTP/AVP", "RTP/AVPF"].iter().any(is);
     (plain || ["RTP/SAVP", "RTP/SAVPF"].iter().any(is)).then_some(!plain)
@@ -177,7 +192,7 @@ fn audio_line(session: &Session, srtp: Srtp) -> Result<(usize, &Media, Option<Cr
     }
 }
 
-fn why_no_line(session: &Session, srtp: Srtp) -> String {
+pub(super) fn why_no_line(session: &Session, srtp: Srtp) -> String {
     let audio = || session.medias.iter().filter(|m| m.media == "audio");
     let Some(media) = audio().find(|m| m.port != 0) else {
         return if audio().next().is_some() { "the audio line has port 0" } else { "there is no audio line" }.into();

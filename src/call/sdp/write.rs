@@ -24,6 +24,7 @@ impl Description {
         for (i, line) in self.lines.iter().enumerate() {
             if i == self.chosen {
                 let audio = Audio {
+                    port: local.rtp.port(),
                     proto: &line.proto,
                     codecs: &[(media.codec, media.payload_type)],
                     dtmf: dtmf.as_slice(),
@@ -31,7 +32,7 @@ impl Description {
                     mux: self.mux,
                     direction: self.direction.mirrored().within(limit),
                 };
-                audio.write(local, &mut text);
+                audio.write(&mut text);
                 text.push_str(&reports::line(media.shape.reports));
             } else {
                 let _ = write!(text, "m={} 0 {} {}\r\n", line.kind, line.proto, line.formats);
@@ -53,8 +54,9 @@ pub fn offer(local: &Local, codecs: &[Codec]) -> Vec<u8> {
     let mut text = head(local);
     let (proto, crypto) = if local.srtp { ("RTP/SAVP", local.keyring.offered()) } else { ("RTP/AVP", Vec::new()) };
     let direction = Direction::SendRecv;
-    let audio = Audio { proto, codecs: &numbered, dtmf: &dtmf, crypto: &crypto, mux: true, direction };
-    audio.write(local, &mut text);
+    let port = local.rtp.port();
+    let audio = Audio { port, proto, codecs: &numbered, dtmf: &dtmf, crypto: &crypto, mux: true, direction };
+    audio.write(&mut text);
     text.push_str(&reports::line(Wish::ALL));
     text.into_bytes()
 }
@@ -81,7 +83,7 @@ fn payload_type(codec: Codec) -> u8 {
     }
 }
 
-fn head(local: &Local) -> String {
+pub(super) fn head(local: &Local) -> String {
     let ip = local.rtp.ip();
     let family = family(ip);
     let (session, version) = (local.session, local.version);
@@ -89,18 +91,19 @@ fn head(local: &Local) -> String {
 }
 
 /// An audio line of ours.
-struct Audio<'a> {
-    proto: &'a str,
-    codecs: &'a [(Codec, u8)],
-    dtmf: &'a [(u8, u32)],
-    crypto: &'a [Crypto],
-    mux: bool,
-    direction: Direction,
+pub(super) struct Audio<'a> {
+    pub port: u16,
+    pub proto: &'a str,
+    pub codecs: &'a [(Codec, u8)],
+    pub dtmf: &'a [(u8, u32)],
+    pub crypto: &'a [Crypto],
+    pub mux: bool,
+    pub direction: Direction,
 }
 
 impl Audio<'_> {
-    fn write(&self, local: &Local, text: &mut String) {
-        let _ = write!(text, "m=audio {} {}", local.rtp.port(), self.proto);
+    pub fn write(&self, text: &mut String) {
+        let _ = write!(text, "m=audio {} {}", self.port, self.proto);
         for payload_type in self.codecs.iter().map(|(_, pt)| pt).chain(self.dtmf.iter().map(|(pt, _)| pt)) {
             let _ = write!(text, " {payload_type}");
         }

@@ -257,6 +257,7 @@ impl Thread {
             | Command::SetHeld { .. }
             | Command::SetRole { .. }
             | Command::FarEndChanged { .. }
+            | Command::SetAddress { .. }
             | Command::SetMode { .. }
             | Command::SetVolume { .. }
             | Command::Press { .. }

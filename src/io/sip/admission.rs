@@ -4,6 +4,7 @@ use crate::call::sdp::{Description, Terms};
 use crate::config::{Route, Step};
 use crate::event::{Address, Mode};
 use crate::io::sip::fault::Fault;
+use crate::io::sip::fork::{self, Opening};
 use crate::io::sip::switchboard::Switchboard;
 use regex::Regex;
 use rsipstack::sip::headers::ToTypedHeader;
@@ -33,6 +34,8 @@ pub struct Admitted {
     pub offer: Option<Description>,
     /// How many more hops the call may take (RFC 3261 §8.1.1.6).
     pub max_forwards: u8,
+    /// What is to be recorded, where this is a recording session (SIPREC).
+    pub recording: Option<Opening>,
 }
 
 /// What a supervisor wants.
@@ -69,17 +72,32 @@ static CODES: LazyLock<[Route; 3]> = LazyLock::new(|| {
     })
 });
 
+/// What stands in the place of a route for a recording session: nothing is decided about it but who may open it.
+static RECORDED: LazyLock<Route> = LazyLock::new(|| Route {
+    at: "recording session".into(),
+    called: None,
+    caller: None,
+    trunk: None,
+    caller_is_agent: false,
+    steps: Vec::new(),
+});
+
 /// Decides about an INVITE from `source`.
 pub fn admit(board: &Switchboard, request: &Request, source: SocketAddr) -> Result<Admitted, Fault> {
     let trunk = board.trunk(source.ip()).ok_or_else(|| Fault::new(403, "this address is no configured trunk"))?;
     let from = request.from_header().and_then(|f| f.clone().typed()).map_err(|_| Fault::bad("From cannot be read"))?;
     let called = request.uri.user().unwrap_or_default();
     let caller = from.uri.user().unwrap_or_default();
+    let may_call = trunk.may_call.iter().any(|pattern| is_whole(pattern, called));
+    let terms = Terms { srtp: trunk.srtp, ipv6: source.is_ipv6() };
+    let recording = match fork::is_wanted(request) {
+        true if may_call => Some(fork::opening(trunk, request, terms)?),
+        true | false => None,
+    };
     let (route, groups) = match find(&CODES[..], called, caller, &trunk.name) {
         Some(code) => code,
-        None if !trunk.may_call.iter().any(|pattern| is_whole(pattern, called)) => {
-            return Err(Fault::new(403, "this trunk may not call this number"));
-        }
+        None if !may_call => return Err(Fault::new(403, "this trunk may not call this number")),
+        None if recording.is_some() => (&*RECORDED, Vec::new()),
         None => find(&board.config.routes, called, caller, &trunk.name)
             .ok_or_else(|| Fault::new(404, "no route for this number"))?,
     };
@@ -91,7 +109,6 @@ pub fn admit(board: &Switchboard, request: &Request, source: SocketAddr) -> Resu
     if max_forwards == 0 && route.steps.iter().any(|s| matches!(s, Step::Connect { .. })) {
         return Err(Fault::new(483, "the call went through too many hops"));
     }
-    let terms = Terms { srtp: trunk.srtp, ipv6: source.is_ipv6() };
     Ok(Admitted {
         route: route.clone(),
         groups,
@@ -100,27 +117,25 @@ pub fn admit(board: &Switchboard, request: &Request, source: SocketAddr) -> Resu
         called: called.into(),
         source,
         terms,
-        offer: offer(request, terms)?,
+        offer: if recording.is_some() { None } else { offer(request, terms)? },
         max_forwards,
+        recording,
     })
 }
 
 /// The session description of a request, which must keep to `terms`; none if it has no body.
 pub fn offer(request: &Request, terms: Terms) -> Result<Option<Description>, Fault> {
+    let Some(kind) = content_type(request)? else { return Ok(None) };
+    if kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/sdp") {
+        return Ok(Some(Description::read(&request.body, terms)?));
+    }
+    Err(Fault::new(415, "only application/sdp is understood").with("Accept", "application/sdp"))
+}
+
+/// The Content-Type of a request; none if it has no body.
+pub fn content_type(request: &Request) -> Result<Option<String>, Fault> {
     if request.body.is_empty() {
         return Ok(None);
-    }
-    let kind = request.headers.iter().find_map(|h| match h {
-        Header::ContentType(kind) => Some(kind.value().to_owned()),
-        _ => None,
-    });
-    let plain = kind.as_deref().map(|k| k.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
-    match plain.as_deref() {
-        Some("application/sdp") => {}
-        Some(_) => {
-            return Err(Fault::new(415, "only application/sdp is understood").with("Accept", "application/sdp"));
-        }
-        None => return Err(Fault::bad("there is a body but no Content-Type")),
     }
     let coded = request
         .headers
@@ -129,7 +144,11 @@ pub fn offer(request: &Request, terms: Terms) -> Result<Option<Description>, Fau
     if coded {
         return Err(Fault::new(415, "bodies must not be compressed").with("Accept-Encoding", "identity"));
     }
-    Ok(Some(Description::read(&request.body, terms)?))
+    let kind = request.headers.iter().find_map(|h| match h {
+        Header::ContentType(kind) => Some(kind.value().to_owned()),
+        _ => None,
+    });
+    kind.map(Some).ok_or_else(|| Fault::bad("there is a body but no Content-Type"))
 }
 
 /// The first route that matches, with the groups of its `called`.

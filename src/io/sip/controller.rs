@@ -12,6 +12,7 @@ use crate::io::rtp::{self, LegSockets};
 use crate::io::shard::Shard;
 use crate::io::sip::admission::Admitted;
 use crate::io::sip::fault::Fault;
+use crate::io::sip::fork::Update;
 use crate::io::sip::line::{Line, Side};
 use crate::io::sip::office::Office;
 use crate::io::sip::registry::{Entry, Handle};
@@ -33,6 +34,8 @@ pub enum Message {
     Offer { side: Side, offer: Option<Box<Description>>, reply: oneshot::Sender<Result<Vec<u8>, Fault>> },
     /// Its answer to our offer, in an ACK.
     Answered { side: Side, answer: Vec<u8> },
+    /// Its recording session changes (SIPREC). The body of the answer may be empty.
+    Recorded { update: Box<Update>, reply: oneshot::Sender<Result<Vec<u8>, Fault>> },
     /// It told a key by INFO.
     Pressed(Key),
 }
@@ -160,7 +163,8 @@ async fn conduct(
     }
 }
 
-async fn wished(wish: &mut watch::Receiver<Option<String>>) -> String {
+/// Waits until somebody wishes the call's end, and says why.
+pub async fn wished(wish: &mut watch::Receiver<Option<String>>) -> String {
     let told = wish.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
     match told {
         Some(reason) => reason,
@@ -183,8 +187,8 @@ async fn listen_to(call: &Arc<Call>, messages: &mut mpsc::Receiver<Message>) -> 
                     return End::new(format!("the answer in an ACK was unusable: {}", fault.reason), 488);
                 }
             }
-            // The keys of those who talk steer nothing here.
-            Message::Pressed(_) => {}
+            // The keys of those who talk steer nothing here, and nobody's recording session is a call's.
+            Message::Pressed(_) | Message::Recorded { .. } => {}
         }
     }
     std::future::pending().await

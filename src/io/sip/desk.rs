@@ -9,7 +9,7 @@ use crate::io::sip::office::Office;
 use crate::io::sip::reliable::Provisional;
 use crate::io::sip::supervisor::Supervisor;
 use crate::io::sip::switchboard::{InviteKey, Live, Switchboard};
-use crate::io::sip::{in_dialog, message, supervisor};
+use crate::io::sip::{in_dialog, message, recording, supervisor};
 use rsipstack::sip::prelude::HeadersExt;
 use rsipstack::sip::{Method, Request};
 use rsipstack::transaction::{Transaction, TransactionReceiver};
@@ -83,7 +83,7 @@ async fn begin(
     office: Arc<Office>,
     board: Arc<Switchboard>,
     mut transaction: Transaction,
-    admitted: Admitted,
+    mut admitted: Admitted,
     live: Live,
 ) {
     let session = match office.policy.answer(transaction.original.headers.iter()) {
@@ -104,7 +104,9 @@ async fn begin(
         transaction: (transaction.tu_sender.clone(), transaction.key.clone()),
         provisional: Provisional::new(&transaction.original, clock::random() as u32),
     };
-    let line = Arc::new(Line::new(Side::Caller, office, admitted.terms, dialog.clone(), mailbox, Some(called)));
+    let recording = admitted.recording.take();
+    let line = Line::new(Side::Caller, office, admitted.terms, dialog.clone(), mailbox, Some(called));
+    let line = Arc::new(if recording.is_some() { line.of_a_recording() } else { line });
     line.in_order(transaction.original.cseq_header().and_then(|c| c.seq()).unwrap_or(0));
     line.allows(transaction.original.headers.iter());
     line.agree(session);
@@ -116,6 +118,9 @@ async fn begin(
             tracing::warn!(%error, "an INVITE transaction failed");
         }
     });
+    if let Some(opening) = recording {
+        return recording::run(board, line, admitted, opening, messages, live).await;
+    }
     match admitted.supervision() {
         Some(wanted) => supervisor::run(Supervisor::new(board, line, admitted, wanted), messages, live).await,
         None => controller::run(board, line, admitted, messages, live).await,

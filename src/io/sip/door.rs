@@ -4,9 +4,12 @@
 //! else is answered here without keeping anything (RFC 3261 §8.2.7), so that no stranger and no flood can make us
 //! remember it.
 
+use crate::io::sip::cloakroom::Cloakroom;
 use crate::io::sip::fault::Fault;
+use crate::io::sip::fork::OPTION;
 use crate::io::sip::message::{self, Head, Read, parameter, split_list};
 use crate::io::sip::switchboard::Switchboard;
+use crate::io::siprec::ACCEPT;
 use async_trait::async_trait;
 use rsipstack::sip::prelude::{HeadersExt, ToTypedHeader};
 use rsipstack::sip::{Method, SipMessage};
@@ -20,10 +23,12 @@ use tokio::sync::Mutex;
 
 /// The methods we serve.
 pub const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK";
-/// The extensions a peer may require (RFC 4028, RFC 3262).
-const SERVED: [&str; 2] = ["timer", "100rel"];
+/// The extensions a peer may require (RFC 4028, RFC 3262, RFC 7866).
+const SERVED: [&str; 3] = ["timer", "100rel", OPTION];
 /// What the stack reads of a datagram; it cuts longer ones without a word.
 const STACK_LIMIT: usize = 8192;
+/// What a head may have, so that it fits there with a ticket for its body.
+const HEAD_LIMIT: usize = STACK_LIMIT - 128;
 /// When a caller may try again while we are full (RFC 3261 §20.33).
 const RETRY_AFTER: &str = "5";
 
@@ -33,6 +38,7 @@ pub struct Door {
     buffer: Mutex<Vec<u8>>,
     board: Weak<Switchboard>,
     endpoint: OnceLock<Weak<EndpointInner>>,
+    bodies: Cloakroom,
     /// Makes our To tags: the same for every retransmission of a request, unguessable for everyone else.
     tags: RandomState,
 }
@@ -45,10 +51,10 @@ enum Verdict {
 }
 
 impl Door {
-    /// Guards `socket`.
-    pub fn new(socket: UdpSocket, board: Weak<Switchboard>) -> Self {
+    /// Guards `socket`. Long bodies go by way of `bodies`.
+    pub fn new(socket: UdpSocket, board: Weak<Switchboard>, bodies: Cloakroom) -> Self {
         let buffer = Mutex::new(vec![0; 65_536]);
-        Door { socket, buffer, board, endpoint: OnceLock::new(), tags: RandomState::new() }
+        Door { socket, buffer, board, endpoint: OnceLock::new(), bodies, tags: RandomState::new() }
     }
 
     /// Names the stack whose transactions count.
@@ -132,9 +138,11 @@ impl rsipstack::platform::net::UdpSocket for Door {
                 Verdict::Drop => {}
                 Verdict::Answer(head, fault) => self.answer(&head, &fault, from).await,
                 Verdict::Pass => {
-                    if let Some(place) = buf.get_mut(..len) {
+                    let short = if len > STACK_LIMIT { self.bodies.take(datagram) } else { None };
+                    let datagram = short.as_deref().unwrap_or(datagram);
+                    if let Some(place) = buf.get_mut(..datagram.len()) {
                         place.copy_from_slice(datagram);
-                        return Ok((len, from));
+                        return Ok((datagram.len(), from));
                     }
                 }
             }
@@ -193,7 +201,7 @@ fn served(head: &Head) -> Result<(), Fault> {
         return Err(Fault::new(420, "these extensions are not supported").with("Unsupported", unsupported.join(", ")));
     }
     if method == "OPTIONS" && head.to_tag().is_none() {
-        return Err(Fault::new(200, "OK").with("Allow", ALLOW).with("Accept", "application/sdp"));
+        return Err(Fault::new(200, "OK").with("Allow", ALLOW).with("Accept", ACCEPT).with("Supported", OPTION));
     }
     Ok(())
 }
@@ -201,8 +209,8 @@ fn served(head: &Head) -> Result<(), Fault> {
 /// Whether the stack below can work with it; it drops in silence what it cannot read.
 fn understood(head: &Head, datagram: &[u8]) -> Result<TransactionKey, Fault> {
     let unread = |what: &str| Fault::bad(format!("{what} cannot be read"));
-    if datagram.len() > STACK_LIMIT {
-        return Err(Fault::new(513, format!("a message may have {STACK_LIMIT} bytes here")));
+    if datagram.len().saturating_sub(head.body) > HEAD_LIMIT {
+        return Err(Fault::new(513, format!("the headers of a message may have {HEAD_LIMIT} bytes here")));
     }
     let Ok(SipMessage::Request(request)) = SipMessage::try_from(datagram) else {
         return Err(unread("the message"));

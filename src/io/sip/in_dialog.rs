@@ -9,6 +9,7 @@ use crate::io::sip::controller::Message;
 use crate::io::sip::desk::source;
 use crate::io::sip::door::ALLOW;
 use crate::io::sip::fault::Fault;
+use crate::io::sip::fork;
 use crate::io::sip::line::{Line, Side};
 use crate::io::sip::message;
 use crate::io::sip::timer::Session;
@@ -94,10 +95,16 @@ async fn bye(line: &Arc<Line>, transaction: &mut Transaction) {
 
 /// Asks the controller for an answer to the offer in a request, or for an offer of ours where it has none.
 async fn decide(line: &Line, transaction: &Transaction) -> Result<Vec<u8>, Fault> {
-    let offer = admission::offer(&transaction.original, line.terms)?.map(Box::new);
     let (reply, decided) = oneshot::channel();
+    let message = match line.is_recording() {
+        true => Message::Recorded { update: Box::new(fork::update(&transaction.original, line.terms)?), reply },
+        false => {
+            let offer = admission::offer(&transaction.original, line.terms)?.map(Box::new);
+            Message::Offer { side: line.side, offer, reply }
+        }
+    };
     let ask = async {
-        line.mailbox.send(Message::Offer { side: line.side, offer, reply }).await.ok()?;
+        line.mailbox.send(message).await.ok()?;
         decided.await.ok()
     };
     match tokio::time::timeout(DECISION, ask).await {
@@ -120,7 +127,10 @@ async fn reinvite(line: &Arc<Line>, transaction: &mut Transaction) {
         return answer(transaction, line, Err(busy(line))).await;
     };
     let _ = transaction.send_trying().await;
-    let offered = !transaction.original.body.is_empty();
+    let offered = match line.is_recording() {
+        true => fork::offers(&transaction.original),
+        false => !transaction.original.body.is_empty(),
+    };
     let decision = match alive(line, transaction) {
         Ok(()) => decide(line, transaction).await,
         Err(fault) => Err(fault),
@@ -177,13 +187,15 @@ async fn update(line: &Arc<Line>, transaction: &mut Transaction) {
         headers.extend(line.session().map(Session::as_answer).unwrap_or_default());
         return send(transaction, StatusCode::OK, headers, None).await;
     }
-    let Ok(_turn) = line.renegotiating.try_lock() else {
+    let Ok(turn) = line.renegotiating.try_lock() else {
         return answer(transaction, line, Err(busy(line))).await;
     };
     let decision = match alive(line, transaction) {
         Ok(()) => decide(line, transaction).await,
         Err(fault) => Err(fault),
     };
+    // Whoever has the answer may ask again at once.
+    drop(turn);
     if decision.is_ok() {
         line.refreshed(&transaction.original);
     }
@@ -248,16 +260,19 @@ fn key(body: &[u8]) -> Option<Key> {
 
 fn contact(line: &Line, transaction: &Transaction) -> Header {
     let peer = source(transaction).map_or(line.office.local.ip(), |from| from.ip());
-    Contact::from(line.office.contact_for(peer)).into()
+    let uri = line.office.contact_for(peer);
+    if line.is_recording() { fork::contact(uri) } else { Contact::from(uri).into() }
 }
 
 async fn answer(transaction: &mut Transaction, line: &Line, decision: Result<Vec<u8>, Fault>) {
     match decision {
         Ok(body) => {
-            let kind = Header::ContentType("application/sdp".into());
-            let mut headers = vec![contact(line, transaction), Header::Allow(ALLOW.into()), kind];
+            let mut headers = vec![contact(line, transaction), Header::Allow(ALLOW.into())];
+            // Metadata may change where media does not (RFC 7866 §9.1).
+            let body = Some(body).filter(|body| !body.is_empty());
+            headers.extend(body.as_ref().map(|_| Header::ContentType("application/sdp".into())));
             headers.extend(line.session().map(Session::as_answer).unwrap_or_default());
-            send(transaction, StatusCode::OK, headers, Some(body)).await;
+            send(transaction, StatusCode::OK, headers, body).await;
         }
         Err(fault) => send(transaction, fault.status_code(), fault.stack_headers(), None).await,
     }

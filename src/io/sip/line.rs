@@ -101,6 +101,7 @@ pub struct Line {
     remote_cseq: AtomicU32,
     peer: Mutex<Option<Peer>>,
     over: AtomicBool,
+    recording: bool,
 }
 
 impl Line {
@@ -135,7 +136,18 @@ impl Line {
             remote_cseq: AtomicU32::new(0),
             peer: Mutex::new(None),
             over: AtomicBool::new(false),
+            recording: false,
         }
+    }
+
+    /// The same, of a recording session.
+    pub fn of_a_recording(self) -> Self {
+        Line { recording: true, ..self }
+    }
+
+    /// Whether it is the line of a recording session: its bodies are of another kind (SIPREC).
+    pub fn is_recording(&self) -> bool {
+        self.recording
     }
 
     /// Follows the dialog of somebody who called us: tells when it stands, and when it ends other than by BYE.

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! datagrams ─► door (sound? known? room?) ─► stack ─► desk ─┬─ new call ─► admission ─┬► controller ─► route ─► connect
-//!                │                                          │                         └► supervisor
-//!                │                                          └─ in a call ─► in_dialog ─► controller, supervisor
+//!                │                                          │                         ├► supervisor
+//!                │                                          │                         └► recording (SIPREC)
+//!                │                                          └─ in a call ─► in_dialog ─► controller, supervisor, recording
 //!                └─► refusals, kept nowhere                                                  │
 //!                                                                  commands to the call's shard
 //! ```
@@ -18,6 +19,8 @@
 mod admission;
 mod ask;
 mod audio;
+mod cloakroom;
+mod communication;
 mod connect;
 mod controller;
 mod desk;
@@ -26,10 +29,12 @@ mod door;
 mod early;
 mod endings;
 mod fault;
+mod fork;
 mod in_dialog;
 mod line;
 mod message;
 mod office;
+mod recording;
 pub mod registry;
 mod reliable;
 mod renegotiate;

@@ -2,6 +2,7 @@
 //! reached (the stack below advertises a single address each).
 
 use crate::io::sip::USER_AGENT;
+use crate::io::sip::cloakroom::Cloakroom;
 use crate::io::sip::door::Door;
 use crate::io::sip::reliable::Hide;
 use crate::io::sip::switchboard::Switchboard;
@@ -70,7 +71,8 @@ impl Office {
         let socket = bind(listen)?;
         let local = socket.local_addr()?;
         let external = board.config.sip.external_address.filter(|ip| ip.is_ipv4() == local.is_ipv4());
-        let door = Arc::new(Door::new(socket, Arc::downgrade(board)));
+        let bodies = Cloakroom::default();
+        let door = Arc::new(Door::new(socket, Arc::downgrade(board), bodies.clone()));
         let advertised = external.map(|ip| SocketAddr::new(ip, local.port()));
         let layer = TransportLayer::new(stop.child_token());
         let udp = UdpConnection::from_socket(door.clone(), advertised, Some(stop.child_token())).await;
@@ -79,6 +81,7 @@ impl Office {
             .with_cancel_token(stop.clone())
             .with_transport_layer(layer)
             .with_user_agent(USER_AGENT)
+            .with_inspector(Box::new(bodies))
             .with_option(options(timers))
             .with_inspector(Box::new(Hide))
             .build();

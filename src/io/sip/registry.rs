@@ -114,6 +114,11 @@ impl Registry {
         self.locked(|calls| calls.get_mut(&call).map(|entry| entry.agents.push(agent)));
     }
 
+    /// These are its agents now.
+    pub fn set_agents(&self, call: CallId, agents: Vec<Address>) {
+        self.locked(|calls| calls.get_mut(&call).map(|entry| entry.agents = agents));
+    }
+
     /// The one call that a supervisor means who dials `who`.
     pub fn meant(&self, who: &str) -> Result<(CallId, Entry), Unfound> {
         self.locked(|calls| {

@@ -156,6 +156,8 @@ impl Supervisor {
                         // A peer that does not wait for the answer asks again.
                         let _ = reply.send(seat.renegotiate(&mut agreed, offer).await);
                     }
+                    // No supervisor's line is a recording session.
+                    Message::Recorded { .. } => {}
                     Message::Answered { answer, .. } => {
                         if let Err(fault) = seat.answered(&mut agreed, &answer).await {
                             return End::new(format!("the answer in an ACK was unusable: {}", fault.reason), 488);
@@ -248,6 +250,8 @@ fn refused(refusal: Refusal) -> End {
         Refusal::Ended => 404,
         // Another state of the call may allow it.
         Refusal::NotPrivate(_) => 480,
+        // No state of a forked call will.
+        Refusal::NoWayBack => 488,
         Refusal::Limit(_) => 486,
         Refusal::NoSuchLeg(_)
         | Refusal::NoSuchClip(_)

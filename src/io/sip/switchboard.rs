@@ -2,6 +2,7 @@
 
 use crate::config::{Config, Trunk};
 use crate::io::sip::Host;
+use crate::io::sip::communication::Communications;
 use crate::io::sip::endings::Endings;
 use crate::io::sip::line::Line;
 use crate::io::sip::office::Office;
@@ -37,6 +38,8 @@ pub struct Switchboard {
     pub host: Host,
     /// Who waits for which clip.
     pub endings: Endings,
+    /// Which calls recording sessions share.
+    pub recordings: Communications,
     limits: Limits,
     offices: OnceLock<Vec<Arc<Office>>>,
     /// By Call-ID and our own tag. Bounded by twice the number of calls.
@@ -55,6 +58,7 @@ impl Switchboard {
             config,
             host,
             endings: Endings::default(),
+            recordings: Communications::default(),
             limits,
             offices: OnceLock::new(),
             lines: Mutex::default(),

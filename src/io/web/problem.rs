@@ -194,6 +194,7 @@ impl From<Refusal> for Problem {
             Refusal::NoSuchClip(_) => (StatusCode::NOT_FOUND, "no_such_clip", "No such clip"),
             Refusal::NotASupervisor(_) => (StatusCode::UNPROCESSABLE_ENTITY, "not_a_supervisor", "No supervisor"),
             Refusal::NotPrivate(_) => (StatusCode::CONFLICT, "not_private", "A whisper would not be private"),
+            Refusal::NoWayBack => (StatusCode::CONFLICT, "no_way_back", "A forked call has no way back"),
             Refusal::Spying => (StatusCode::CONFLICT, "spying", "The coach is in spy"),
             Refusal::NobodyListens => (StatusCode::CONFLICT, "nobody_listens", "Nobody would hear it"),
             Refusal::Paused => (StatusCode::CONFLICT, "paused", "The call is paused"),
