@@ -63,6 +63,20 @@ pub enum Actor {
     Guard,
 }
 
+/// How long a supervisor listened, mode by mode, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Listened {
+    /// Heard by none.
+    pub spy_ms: i64,
+    /// Heard by the agent.
+    pub whisper_ms: i64,
+    /// Heard by all.
+    pub barge_ms: i64,
+    /// In the agent's stead.
+    pub took_over_ms: i64,
+}
+
 /// How a prompt reaches the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -220,6 +234,24 @@ pub enum What {
         who: Address,
         /// The mode they begin in.
         mode: Mode,
+        /// The agents whom they hear. None in journals older than this.
+        #[serde(default)]
+        whom: Vec<Address>,
+    },
+    /// A supervisor wants the next call of those they may hear; `leg` names them. Where there is one, they leave for it.
+    #[serde(rename = "supervisor.asked")]
+    SupervisorAsked {},
+    /// A supervisor is the agent from here on; `leg` names them.
+    #[serde(rename = "supervisor.took_over")]
+    SupervisorTookOver {
+        /// The agents who were put aside.
+        aside: Vec<LegId>,
+    },
+    /// The supervisor who had taken over is one again, in spy.
+    #[serde(rename = "supervisor.gave_back")]
+    SupervisorGaveBack {
+        /// The agents who are back in conversation.
+        back: Vec<LegId>,
     },
     /// A supervisor listens no more.
     #[serde(rename = "supervisor.left")]
@@ -230,6 +262,12 @@ pub enum What {
         mode: Mode,
         /// Why.
         reason: String,
+        /// The agents whom they heard. None in journals older than this.
+        #[serde(default)]
+        whom: Vec<Address>,
+        /// For how long, mode by mode.
+        #[serde(default)]
+        listened: Listened,
     },
     /// The first sample of a clip was sent.
     #[serde(rename = "clip.started")]
@@ -420,6 +458,9 @@ impl What {
             What::ModeChanged { .. } => "mode.changed",
             What::SupervisorJoined { .. } => "supervisor.joined",
             What::SupervisorLeft { .. } => "supervisor.left",
+            What::SupervisorAsked {} => "supervisor.asked",
+            What::SupervisorTookOver { .. } => "supervisor.took_over",
+            What::SupervisorGaveBack { .. } => "supervisor.gave_back",
             What::ClipStarted { .. } => "clip.started",
             What::ClipEnded { .. } => "clip.ended",
             What::ClipCut { .. } => "clip.cut",

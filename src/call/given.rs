@@ -13,6 +13,11 @@ impl Command {
         match self {
             Command::Describe | Command::Press { .. } => None,
             Command::AddLeg(_)
+            | Command::Supervise(_)
+            | Command::MoveOn { .. }
+            | Command::TakeOver { .. }
+            | Command::GiveBack { .. }
+            | Command::Tell { .. }
             | Command::SetMedia { .. }
             | Command::SetPlace { .. }
             | Command::SetRole { .. }

@@ -23,6 +23,7 @@ mod record;
 mod shape;
 mod signal;
 mod sound;
+mod supervise;
 mod ticks;
 mod voice;
 mod watch;
@@ -33,6 +34,7 @@ pub use far_end::{FarEnd, FarSummary};
 pub use keys::Key;
 pub use shape::Shape;
 pub use sound::Sound;
+pub use supervise::{May, Onward, Supervising};
 pub mod sdp;
 
 use crate::event::{Actor, Address, Event, Mode, Place, Role};
@@ -143,6 +145,23 @@ pub struct ClipSpec {
 pub enum Command {
     /// A leg joins. Answers `Ack::Leg`.
     AddLeg(LegSpec),
+    /// A supervisor joins, in conversation. Answers `Ack::Leg`.
+    Supervise(Supervising),
+    /// A supervisor goes on to another call: the leg leaves this one, and its line is to be kept up. Answers
+    /// `Ack::Onward`.
+    MoveOn { leg: LegId, reason: String },
+    /// A supervisor becomes the agent, and the agents are aside until it is one again.
+    TakeOver { leg: LegId },
+    /// The supervisor who took over is one again, in spy, and the agents are back.
+    GiveBack { leg: LegId },
+    /// Said to one leg alone, wherever it is; the first key of that leg cuts it short. Answers `Ack::Clip`.
+    Tell {
+        leg: LegId,
+        /// As for `ClipSpec`.
+        #[serde(rename = "samples", with = "given::length")]
+        pcm: Sound,
+        text: crate::event::Words,
+    },
     /// A leg was renegotiated: latching opens anew (DESIGN §5).
     SetMedia { leg: LegId, media: LegMedia },
     /// A leg takes part, or steps aside.
@@ -190,6 +209,8 @@ pub enum Ack {
     Mode { mode: Mode, effective: BTreeMap<LegId, u32> },
     /// The call as it is.
     View(CallView),
+    /// What the next call goes on from.
+    Onward(Onward),
 }
 
 /// Why a command was not carried out. Nothing was changed and nothing played.
@@ -204,6 +225,12 @@ pub enum Refusal {
     /// Only supervisors and the coach have modes.
     #[error("{0} is no supervisor: it has no mode")]
     NotASupervisor(LegId),
+    /// The rules for this supervisor (`[[supervise]]`).
+    #[error("this supervisor may not {0}")]
+    NotPermitted(&'static str),
+    /// Not as things are.
+    #[error("{0}")]
+    NotNow(&'static str),
     /// DESIGN §2.4.
     #[error("a whisper cannot be private here: {0}")]
     NotPrivate(&'static str),

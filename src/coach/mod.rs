@@ -179,6 +179,9 @@ impl Coach {
             | What::ModeChanged { .. }
             | What::SupervisorJoined { .. }
             | What::SupervisorLeft { .. }
+            | What::SupervisorAsked {}
+            | What::SupervisorTookOver { .. }
+            | What::SupervisorGaveBack { .. }
             | What::SpeechGap { .. }
             | What::MomentDetected { .. }
             | What::PromptOffered { .. }

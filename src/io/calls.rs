@@ -132,7 +132,7 @@ impl Calls {
         let command = Command::SetMode { speaker, mode, by: Actor::Person };
         match self.command(call, command).await? {
             Ack::Mode { mode, effective } => Ok((mode, effective)),
-            Ack::Done | Ack::Leg(_) | Ack::Clip(_) | Ack::View(_) => Ok((mode, BTreeMap::new())),
+            Ack::Done | Ack::Leg(_) | Ack::Clip(_) | Ack::View(_) | Ack::Onward(_) => Ok((mode, BTreeMap::new())),
         }
     }
 
@@ -144,7 +144,7 @@ impl Calls {
         let clip = ClipSpec { pcm, audience, looped: false, text: Some(text.into()) };
         match self.command(call, Command::Play(clip)).await? {
             Ack::Clip(clip) => Ok(clip),
-            Ack::Done | Ack::Leg(_) | Ack::Mode { .. } | Ack::View(_) => Err(Refusal::Ended.into()),
+            Ack::Done | Ack::Leg(_) | Ack::Mode { .. } | Ack::View(_) | Ack::Onward(_) => Err(Refusal::Ended.into()),
         }
     }
 

@@ -271,6 +271,9 @@ impl Metrics {
             | What::ModeChanged { .. }
             | What::SupervisorJoined { .. }
             | What::SupervisorLeft { .. }
+            | What::SupervisorAsked {}
+            | What::SupervisorTookOver { .. }
+            | What::SupervisorGaveBack { .. }
             | What::SpeechEdge { .. }
             | What::SpeechFinal { .. }
             | What::SpeechGap { .. }

@@ -131,7 +131,7 @@ impl Shard {
     pub async fn add_leg(&self, call: CallId, spec: LegSpec, sockets: LegSockets) -> Result<LegId, Refusal> {
         match self.order(|reply| Order::AddLeg { call, spec, sockets, reply }).await? {
             Ack::Leg(leg) => Ok(leg),
-            Ack::Done | Ack::Clip(_) | Ack::Mode { .. } | Ack::View(_) => Err(Refusal::Ended),
+            Ack::Done | Ack::Clip(_) | Ack::Mode { .. } | Ack::View(_) | Ack::Onward(_) => Err(Refusal::Ended),
         }
     }
 

@@ -97,6 +97,9 @@ fn line(at: MediaTime, what: &What) -> Option<(Ink, String)> {
         | What::LegChanged { .. }
         | What::SupervisorJoined { .. }
         | What::SupervisorLeft { .. }
+        | What::SupervisorAsked {}
+        | What::SupervisorTookOver { .. }
+        | What::SupervisorGaveBack { .. }
         | What::ClipStarted { .. }
         | What::ClipEnded { .. }
         | What::ClipCut { .. }

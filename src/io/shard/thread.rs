@@ -252,6 +252,11 @@ impl Thread {
         let leaves = match &command {
             Command::RemoveLeg { leg, .. } => Some(*leg),
             Command::AddLeg(_)
+            | Command::Supervise(_)
+            | Command::MoveOn { .. }
+            | Command::TakeOver { .. }
+            | Command::GiveBack { .. }
+            | Command::Tell { .. }
             | Command::SetMedia { .. }
             | Command::SetPlace { .. }
             | Command::SetRole { .. }

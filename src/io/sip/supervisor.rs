@@ -246,6 +246,8 @@ fn refused(refusal: Refusal) -> End {
         // Another state of the call may allow it.
         Refusal::NotPrivate(_) => 480,
         Refusal::Limit(_) => 486,
+        Refusal::NotPermitted(_) => 403,
+        Refusal::NotNow(_) => 480,
         Refusal::NoSuchLeg(_)
         | Refusal::NoSuchClip(_)
         | Refusal::NotASupervisor(_)

@@ -193,6 +193,8 @@ impl From<Refusal> for Problem {
             Refusal::NoSuchLeg(_) => (StatusCode::UNPROCESSABLE_ENTITY, "no_such_leg", "No such leg"),
             Refusal::NoSuchClip(_) => (StatusCode::NOT_FOUND, "no_such_clip", "No such clip"),
             Refusal::NotASupervisor(_) => (StatusCode::UNPROCESSABLE_ENTITY, "not_a_supervisor", "No supervisor"),
+            Refusal::NotPermitted(_) => (StatusCode::FORBIDDEN, "not_permitted", "The supervisor may not"),
+            Refusal::NotNow(_) => (StatusCode::CONFLICT, "not_now", "Not as things are"),
             Refusal::NotPrivate(_) => (StatusCode::CONFLICT, "not_private", "A whisper would not be private"),
             Refusal::Spying => (StatusCode::CONFLICT, "spying", "The coach is in spy"),
             Refusal::NobodyListens => (StatusCode::CONFLICT, "nobody_listens", "Nobody would hear it"),
