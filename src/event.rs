@@ -77,6 +77,19 @@ pub struct Listened {
     pub took_over_ms: i64,
 }
 
+/// Whether a customer has agreed to be listened to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Consent {
+    /// Nobody has asked.
+    #[default]
+    Unknown,
+    /// They have.
+    Given,
+    /// They have not.
+    Refused,
+}
+
 /// How a prompt reaches the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -226,6 +239,12 @@ pub enum What {
         by: Actor,
         /// From which outgoing RTP timestamp on, leg by leg.
         effective: BTreeMap<LegId, u32>,
+    },
+    /// Whether the customer agrees to be listened to is known, or is another than it was.
+    #[serde(rename = "consent.changed")]
+    ConsentChanged {
+        /// What they say.
+        consent: Consent,
     },
     /// A supervisor listens in; `leg` names them.
     #[serde(rename = "supervisor.joined")]
@@ -458,6 +477,7 @@ impl What {
             What::ModeChanged { .. } => "mode.changed",
             What::SupervisorJoined { .. } => "supervisor.joined",
             What::SupervisorLeft { .. } => "supervisor.left",
+            What::ConsentChanged { .. } => "consent.changed",
             What::SupervisorAsked {} => "supervisor.asked",
             What::SupervisorTookOver { .. } => "supervisor.took_over",
             What::SupervisorGaveBack { .. } => "supervisor.gave_back",

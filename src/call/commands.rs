@@ -44,6 +44,10 @@ impl Call {
             Command::Pause => self.pause(),
             Command::Resume => self.resume(),
             Command::Close => Ok(self.close()),
+            Command::SetConsent { consent } => {
+                self.tell(None, What::ConsentChanged { consent });
+                Ok(Ack::Done)
+            }
             Command::Describe => Ok(Ack::View(self.view())),
             Command::End { reason } => Ok(self.end(reason)),
         }

@@ -373,6 +373,7 @@ impl Leg {
             role: self.party.role,
             place: self.party.place,
             mode: (self.party.role == Role::Supervisor).then_some(self.mode),
+            stands_in: self.stands_in(),
             volume: self.volume,
             address: self.address.clone(),
             codec: self.media.codec,

@@ -37,7 +37,7 @@ pub use sound::Sound;
 pub use supervise::{May, Onward, Supervising};
 pub mod sdp;
 
-use crate::event::{Actor, Address, Event, Mode, Place, Role};
+use crate::event::{Actor, Address, Consent, Event, Mode, Place, Role};
 use crate::id::{CallCode, ClipId, LegId};
 use crate::media::codec::Codec;
 use crate::media::pcm::Rate;
@@ -190,6 +190,8 @@ pub enum Command {
     Resume,
     /// The coach goes: ears close, clips are cut, the people go on.
     Close,
+    /// Whether the customer agrees to be listened to is known.
+    SetConsent { consent: Consent },
     /// Describe the call. Answers `Ack::View`.
     Describe,
     /// The call is over.
@@ -299,6 +301,8 @@ pub struct LegView {
     pub place: Place,
     /// Its mode, if it is a supervisor.
     pub mode: Option<Mode>,
+    /// Whether it is a supervisor who has taken over from the agent.
+    pub stands_in: bool,
     /// How loud it hears, in decibels.
     pub volume: Volume,
     /// Its address.

@@ -179,6 +179,7 @@ impl Coach {
             | What::ModeChanged { .. }
             | What::SupervisorJoined { .. }
             | What::SupervisorLeft { .. }
+            | What::ConsentChanged { .. }
             | What::SupervisorAsked {}
             | What::SupervisorTookOver { .. }
             | What::SupervisorGaveBack { .. }

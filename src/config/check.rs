@@ -32,8 +32,9 @@ pub(super) fn sip(mut section: Section<'_>, faults: &Faults) -> Sip {
         }
         texts.iter().filter_map(|text| sip_address(text, external_address, faults)).collect()
     });
+    let announce = section.flag("announce").unwrap_or(true);
     section.end();
-    Sip { listen, external_address }
+    Sip { listen, external_address, announce }
 }
 
 fn sip_address(written: &Written<String>, external: Option<IpAddr>, faults: &Faults) -> Option<SocketAddr> {

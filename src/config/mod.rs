@@ -12,6 +12,7 @@ mod network;
 mod playbook;
 mod raw;
 mod secret;
+mod supervise;
 
 pub use crate::call::sdp::Srtp;
 pub use crate::coach::Sensitivity;
@@ -21,6 +22,7 @@ pub use network::Network;
 pub use playbook::Playbooks;
 pub use secret::Secret;
 
+use crate::call::May;
 use crate::call::ears::Ears;
 use crate::event::Mode;
 use fault::Faults;
@@ -48,6 +50,8 @@ pub struct Config {
     pub coach: Coach,
     /// `[recording]`
     pub recording: Recording,
+    /// `[[supervise]]`; none: whoever comes by a trunk that may supervise may hear everyone.
+    pub supervise: Vec<Supervise>,
     /// `[[trunk]]`
     pub trunks: Vec<Trunk>,
     /// The routes of every file of `[dialplan] files`, in order.
@@ -63,6 +67,8 @@ pub struct Sip {
     pub listen: Vec<SocketAddr>,
     /// What to put into SDP and Contact behind NAT.
     pub external_address: Option<IpAddr>,
+    /// Whether a supervisor is told whom they hear, and how.
+    pub announce: bool,
 }
 
 /// Where RTP is spoken.
@@ -179,6 +185,23 @@ pub struct Trunk {
     pub srtp: Srtp,
 }
 
+/// Which supervisors may hear which agents, and what else they may do there.
+#[derive(Clone, Debug)]
+pub struct Supervise {
+    /// Matches the whole of their identity: the user part, or `user@host`. None: everyone's.
+    pub supervisor: Option<Regex>,
+    /// The trunk they come by. None: any that may supervise.
+    pub trunk: Option<String>,
+    /// Each matches the whole of the user part of an agent's address; those of teams are among them.
+    pub agents: Vec<Regex>,
+    /// Whether every agent is meant, whatever `agents` says.
+    pub everyone: bool,
+    /// What is allowed beyond hearing.
+    pub may: May,
+    /// Only where the customer has agreed.
+    pub consent: bool,
+}
+
 impl Config {
     /// Reads the file at `path`, what it names, and the overrides in `env` (see [`std::env::vars`]).
     pub fn load(path: &Path, env: impl Iterator<Item = (String, String)>) -> Result<Config, ConfigErrors> {
@@ -202,6 +225,8 @@ impl Config {
         let playbooks = playbook::read_all(&coach.playbook_dir, &default_playbook, faults);
         let trunks = check::trunks(root.sections("trunk"), faults);
         let trunk_names: Vec<&str> = trunks.iter().map(|trunk| trunk.name.as_str()).collect();
+        let teams = supervise::teams(root.sections("team"), faults);
+        let supervise = supervise::rules(root.sections("supervise"), &teams, &trunk_names, faults);
         let names = dialplan::Names { playbooks: &playbooks.names, trunks: &trunk_names };
         let routes = routes(root.section("dialplan"), dir, &names, faults);
         let config = Config {
@@ -214,6 +239,7 @@ impl Config {
             coach,
             routes,
             playbooks: playbooks.playbooks,
+            supervise,
             trunks,
         };
         root.end();

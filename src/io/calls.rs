@@ -105,6 +105,12 @@ impl Calls {
         self.command(call, Command::SetVolume { leg, volume }).await.map(drop)
     }
 
+    /// Make a supervisor the agent, or one again.
+    pub async fn take_over(&self, call: CallId, leg: LegId, take_over: bool) -> Result<(), CallError> {
+        let command = if take_over { Command::TakeOver { leg } } else { Command::GiveBack { leg } };
+        self.command(call, command).await.map(drop)
+    }
+
     /// Send a supervisor away; their line is hung up.
     pub async fn remove_supervisor(&self, call: CallId, leg: LegId) -> Result<(), CallError> {
         self.supervisor(call, leg).await?;
@@ -114,9 +120,9 @@ impl Calls {
 
     /// Whether the leg is a supervisor's.
     pub async fn supervisor(&self, call: CallId, leg: LegId) -> Result<(), CallError> {
-        match self.get(call).await?.view.legs.iter().find(|l| l.id == leg).map(|l| l.role) {
-            Some(Role::Supervisor) => Ok(()),
-            Some(Role::Customer | Role::Agent | Role::Bridge | Role::Earpiece) => {
+        match self.get(call).await?.view.legs.iter().find(|l| l.id == leg).map(|l| (l.role, l.stands_in)) {
+            Some((Role::Supervisor, _) | (_, true)) => Ok(()),
+            Some((Role::Customer | Role::Agent | Role::Bridge | Role::Earpiece, false)) => {
                 Err(Refusal::NotASupervisor(leg).into())
             }
             None => Err(Refusal::NoSuchLeg(leg).into()),

@@ -271,6 +271,7 @@ impl Metrics {
             | What::ModeChanged { .. }
             | What::SupervisorJoined { .. }
             | What::SupervisorLeft { .. }
+            | What::ConsentChanged { .. }
             | What::SupervisorAsked {}
             | What::SupervisorTookOver { .. }
             | What::SupervisorGaveBack { .. }

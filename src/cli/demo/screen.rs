@@ -97,6 +97,7 @@ fn line(at: MediaTime, what: &What) -> Option<(Ink, String)> {
         | What::LegChanged { .. }
         | What::SupervisorJoined { .. }
         | What::SupervisorLeft { .. }
+        | What::ConsentChanged { .. }
         | What::SupervisorAsked {}
         | What::SupervisorTookOver { .. }
         | What::SupervisorGaveBack { .. }

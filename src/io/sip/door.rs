@@ -185,7 +185,9 @@ fn served(head: &Head) -> Result<(), Fault> {
     if !ALLOW.split(", ").any(|m| m == method) {
         return Err(Fault::new(405, format!("{method} is not served here")).with("Allow", ALLOW));
     }
-    let unsupported: Vec<_> = head.tags("require").collect();
+    // RFC 3911 and RFC 3891: `named`.
+    let supported = ["join", "replaces"];
+    let unsupported: Vec<_> = head.tags("require").filter(|tag| !supported.contains(tag)).collect();
     if !unsupported.is_empty() && method != "ACK" && method != "CANCEL" {
         return Err(Fault::new(420, "these extensions are not supported").with("Unsupported", unsupported.join(", ")));
     }

@@ -1,6 +1,6 @@
 //! The calls that are alive on this node, for those who act on them from outside.
 
-use crate::event::Address;
+use crate::event::{Address, Consent};
 use crate::id::{CallCode, CallId};
 use crate::io::clock;
 use crate::io::shard::Shard;
@@ -54,13 +54,15 @@ pub struct Entry {
     pub code: CallCode,
     /// The addresses of its agents, from when they are on the line.
     pub agents: Vec<Address>,
+    /// Whether the customer has agreed to be listened to.
+    pub consent: Consent,
 }
 
 impl Entry {
     /// A call that begins now, with a code drawn at random.
     pub fn new(shard: Shard, handle: Handle, caller: Address, called: Address) -> Self {
         let code = CallCode::new(clock::random());
-        Entry { shard, handle, caller, called, began_ms: clock::wall_ms(), code, agents: Vec::new() }
+        Entry { shard, handle, caller, called, began_ms: clock::wall_ms(), code, agents: Vec::new(), consent: Consent::Unknown }
     }
 
     /// Whether a supervisor who dials `who` means this call: its code, or the user part of its agent's address.
@@ -70,7 +72,7 @@ impl Entry {
 }
 
 /// The user part of a SIP address, or all of what is only that.
-fn user(address: &str) -> &str {
+pub(super) fn user(address: &str) -> &str {
     let address = address.strip_prefix("sip:").unwrap_or(address);
     address.split_once('@').map_or(address, |(user, _)| user)
 }
@@ -112,6 +114,11 @@ impl Registry {
     /// An agent is on the line.
     pub fn has_agent(&self, call: CallId, agent: Address) {
         self.locked(|calls| calls.get_mut(&call).map(|entry| entry.agents.push(agent)));
+    }
+
+    /// Whether the customer agrees to be listened to.
+    pub fn has_consent(&self, call: CallId, consent: Consent) {
+        self.locked(|calls| calls.get_mut(&call).map(|entry| entry.consent = consent));
     }
 
     /// The one call that a supervisor means who dials `who`.

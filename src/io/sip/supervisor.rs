@@ -2,29 +2,34 @@
 //! the call ends.
 //!
 //! A supervisor's dialog belongs to the call it listens to, but its end never ends that call. The call's end is learnt
-//! from the journal, as is a leg that was removed by a key or through the API. Nobody is taken to another call.
+//! from the journal, as is a leg that was removed by a key or through the API, and what a key asks for that a call cannot
+//! do by itself. Nobody is taken to another call unasked: when a call ends, so does the line.
 
 use crate::call::sdp::{self, Description, Keys, Local, Origin};
-use crate::call::{Ack, Command, LegMedia, LegSpec, Refusal};
-use crate::event::{Place, Role};
-use crate::id::{CallId, LegId};
+use crate::call::{Ack, Command, LegMedia, May, Refusal, Supervising};
+use crate::event::{Mode, Role};
+use crate::id::{CallId, ClipId, LegId};
 use crate::io::clock;
 use crate::io::rtp::LegSockets;
 use crate::io::shard::Shard;
-use crate::io::sip::admission::{Admitted, Supervision};
+use crate::io::sip::admission::{Admitted, Supervision, Whom};
 use crate::io::sip::controller::{End, Message, open_media, release};
-use crate::io::sip::endings::Watch;
+use crate::io::sip::endings::{About, Watch, Wish};
 use crate::io::sip::fault::Fault;
 use crate::io::sip::line::Line;
-use crate::io::sip::registry::Unfound;
+use crate::io::sip::named::Named;
+use crate::io::sip::policy::{self, Asked, Asker, Denied};
+use crate::io::sip::registry::{Entry, Unfound, user};
 use crate::io::sip::switchboard::{Live, Switchboard};
 use crate::media::codec::Codec;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
 use tracing::Instrument;
 
 /// What a supervisor is offered who wants our offer.
 const CODECS: [Codec; 2] = [Codec::Pcmu, Codec::Pcma];
+/// What an agent hears who was put aside.
+const TAKEN_OVER: &str = "Your supervisor has taken over this call. Please stay on the line.";
 
 /// One supervisor.
 pub struct Supervisor {
@@ -32,11 +37,12 @@ pub struct Supervisor {
     line: Arc<Line>,
     admitted: Admitted,
     wanted: Supervision,
-    /// From when their leg is in the call.
-    seat: OnceLock<Seat>,
+    /// While their leg is in a call.
+    seat: Mutex<Option<Seat>>,
 }
 
 /// Where they are.
+#[derive(Clone)]
 struct Seat {
     call: CallId,
     shard: Shard,
@@ -48,6 +54,18 @@ struct Agreed {
     local: Local,
     media: LegMedia,
     origin: Origin,
+}
+
+/// A call they may hear.
+struct Found {
+    call: CallId,
+    entry: Entry,
+    may: May,
+    mode: Mode,
+    /// The mode they asked for, which may be more than they may.
+    wanted: Mode,
+    /// Whose place they take.
+    replaces: Option<LegId>,
 }
 
 /// Runs a supervisor from their INVITE to the last BYE.
@@ -62,72 +80,114 @@ pub async fn run(supervisor: Supervisor, messages: mpsc::Receiver<Message>, live
 }
 
 async fn listen_in(supervisor: Arc<Supervisor>, messages: mpsc::Receiver<Message>) -> End {
-    let who = &supervisor.wanted.who;
-    if who.is_empty() {
-        return End::new("dial the agent's number or the call's code after the star code", 484);
-    }
-    let (call, entry) = match supervisor.board.host.registry.meant(who) {
-        Ok((_, entry)) if entry.agents.is_empty() => {
-            return End::new("the agent of this call is not on the line yet: try again in a moment", 480);
-        }
+    let found = match supervisor.find().await {
         Ok(found) => found,
-        Err(unfound) => return unfound.into(),
+        Err(end) => return end,
     };
     // Watched from before the leg joins, so that its end is not missed.
-    let mut endings = supervisor.board.endings.watch(call);
-    match supervisor.join(call, entry.shard).await {
-        Ok((seat, agreed)) => supervisor.attend(seat, agreed, &mut endings, messages).await,
-        Err(end) => end,
+    let endings = supervisor.board.endings.watch(found.call);
+    let agreed = match supervisor.join(&found).await {
+        Ok(agreed) => agreed,
+        Err(end) => return end,
+    };
+    if let (Some(leg), Some(seat)) = (found.replaces, supervisor.seat()) {
+        // Its own task hangs that line up.
+        let reason = "their line goes on at another telephone".into();
+        let _ = seat.command(Command::RemoveLeg { leg, reason }).await;
     }
+    supervisor.announce(&found.entry, found.mode, found.wanted);
+    supervisor.attend(agreed, endings, messages).await
 }
 
 impl Supervisor {
     /// Whoever dialled a supervisor's number, before anything is known of the call.
     pub fn new(board: Arc<Switchboard>, line: Arc<Line>, admitted: Admitted, wanted: Supervision) -> Self {
-        Supervisor { board, line, admitted, wanted, seat: OnceLock::new() }
+        Supervisor { board, line, admitted, wanted, seat: Mutex::default() }
+    }
+
+    fn seat(&self) -> Option<Seat> {
+        self.seat.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// They are there now; in between two calls nowhere.
+    fn sits(&self, seat: Option<Seat>) {
+        if let Some(seat) = &seat {
+            let owner = (seat.call, Some((seat.leg, self.admitted.identity.clone())));
+            self.board.belong(&self.line, owner);
+        }
+        *self.seat.lock().unwrap_or_else(PoisonError::into_inner) = seat;
+    }
+
+    /// The one call they want to hear, if they may.
+    async fn find(&self) -> Result<Found, End> {
+        let registry = &self.board.host.registry;
+        let (call, entry, replaces) = match &self.wanted.whom {
+            Whom::Dialled(who) if who.is_empty() => {
+                return Err(End::new("dial the agent's number or the call's code after the star code", 484));
+            }
+            Whom::Dialled(who) => registry.meant(who).map(|(call, entry)| (call, entry, None))?,
+            Whom::Named(Named::Call(call)) => (*call, registry.get(*call).ok_or_else(gone_call)?, None),
+            Whom::Named(Named::Seat(call, leg)) => (*call, registry.get(*call).ok_or_else(gone_call)?, Some(*leg)),
+        };
+        if entry.agents.is_empty() {
+            return Err(End::new("the agent of this call is not on the line yet: try again in a moment", 480));
+        }
+        let may = self.may_hear(&entry).map_err(|denied| End::new(denied.to_string(), 403))?;
+        let wanted = match replaces {
+            Some(leg) => mode_of(&entry, call, leg).await.ok_or_else(gone_call)?,
+            None => self.wanted.mode,
+        };
+        // Who may not be heard is let in to hear.
+        let mode = if may.be_in(wanted) { wanted } else { Mode::Spy };
+        Ok(Found { call, entry, may, mode, wanted, replaces })
+    }
+
+    fn may_hear(&self, entry: &Entry) -> Result<May, Denied> {
+        let config = &self.board.config;
+        let trunk = config.trunks.iter().find(|t| t.name == self.admitted.trunk).ok_or(Denied::Trunk)?;
+        let asker = Asker { trunk, identity: &self.admitted.identity };
+        policy::may_hear(&config.supervise, asker, Asked { agents: &entry.agents, consent: entry.consent })
     }
 
     /// Joins the call and answers, in this order wherever the supervisor's own offer allows it.
-    async fn join(&self, call: CallId, shard: Shard) -> Result<(&Seat, Agreed), End> {
+    async fn join(&self, found: &Found) -> Result<Agreed, End> {
         let (source, srtp) = (self.admitted.source.ip(), self.admitted.terms.srtp);
         let (sockets, local) = open_media(&self.line.office, source, &self.board, srtp)?;
         match &self.admitted.offer {
             Some(offer) => {
-                let (seat, agreed) = self.sit(call, shard, sockets, local, offer).await?;
+                let agreed = self.sit(found, sockets, local, offer).await?;
                 self.accept(offer.answer(&local, &agreed.media))?;
-                Ok((seat, agreed))
+                Ok(agreed)
             }
             None => {
                 self.accept(sdp::offer(&local, &CODECS))?;
                 self.line.established().await;
                 let answer = Description::read(&self.line.acknowledged_with(), local.terms());
                 let answer = answer.map_err(|e| End::new(format!("the answer in the ACK was unusable: {e}"), 488))?;
-                self.sit(call, shard, sockets, local, &answer).await
+                self.sit(found, sockets, local, &answer).await
             }
         }
     }
 
     async fn sit(
         &self,
-        call: CallId,
-        shard: Shard,
+        found: &Found,
         mut sockets: LegSockets,
         mut local: Local,
         far_end: &Description,
-    ) -> Result<(&Seat, Agreed), End> {
+    ) -> Result<Agreed, End> {
         sockets.srtp = far_end.keys(&local);
         local.agree(sockets.srtp, clock::secret);
         let media = far_end.settle(None).ok_or_else(|| End::new("no common codec", 488))?;
-        let spec = LegSpec {
-            role: Role::Supervisor,
-            place: Place::InConversation,
-            mode: self.wanted.mode,
-            address: self.admitted.caller.clone(),
-            media,
-        };
-        let leg = shard.add_leg(call, spec, sockets).await.map_err(refused)?;
-        let seat = self.seat.get_or_init(|| Seat { call, shard, leg });
-        Ok((seat, Agreed { local, media, origin: far_end.origin.clone() }))
+        let supervising = self.supervising(found.may, found.mode, media);
+        let shard = found.entry.shard.clone();
+        let leg = shard.supervise(found.call, supervising, sockets).await.map_err(refused)?;
+        self.sits(Some(Seat { call: found.call, shard, leg }));
+        Ok(Agreed { local, media, origin: far_end.origin.clone() })
+    }
+
+    fn supervising(&self, may: May, mode: Mode, media: LegMedia) -> Supervising {
+        Supervising { address: self.admitted.caller.clone(), mode, may, media, onward: None }
     }
 
     fn accept(&self, body: Vec<u8>) -> Result<(), End> {
@@ -135,20 +195,22 @@ impl Supervisor {
     }
 
     /// Serves the supervisor until they are gone, or the call or their leg is.
-    async fn attend(
-        &self,
-        seat: &Seat,
-        mut agreed: Agreed,
-        endings: &mut Watch,
-        mut messages: mpsc::Receiver<Message>,
-    ) -> End {
-        loop {
+    async fn attend(&self, mut agreed: Agreed, mut endings: Watch, mut messages: mpsc::Receiver<Message>) -> End {
+        let mut prompts = Vec::new();
+        while let Some(seat) = self.seat() {
             tokio::select! {
                 biased;
-                left = endings.left(seat.leg) => match left {
-                    Some(reason) => return End::new(&*reason, 480),
-                    None if seat.is_there().await => {}
-                    None => return End::new("the call has ended", 480),
+                about = endings.about(seat.leg) => match about {
+                    About::Left(reason) => return End::new(&*reason, 480),
+                    About::Unknown if seat.is_there().await => {}
+                    About::Unknown => break,
+                    About::Did(Wish::Next) => match self.go_on(&seat, &agreed).await {
+                        Ok(Some(watch)) => endings = watch,
+                        Ok(None) => {}
+                        Err(end) => return end,
+                    },
+                    About::Did(Wish::TookOver(aside)) => prompts = self.prompt(&seat, aside).await,
+                    About::Did(Wish::GaveBack) => seat.cut(std::mem::take(&mut prompts)).await,
                 },
                 Some(message) = messages.recv() => match message {
                     Message::Gone { reason } => return gone(reason),
@@ -166,17 +228,124 @@ impl Supervisor {
                 },
             }
         }
+        End::new("the call has ended", 480)
+    }
+
+    /// To the next call of those they may hear, in the order in which calls began, in spy: what they would say in another
+    /// mode was meant for people they leave. None where there is no other.
+    async fn go_on(&self, seat: &Seat, agreed: &Agreed) -> Result<Option<Watch>, End> {
+        let mut others = self.others(seat.call);
+        if others.is_empty() {
+            self.tell(seat, "There is no other call that you may hear.".into());
+            return Ok(None);
+        }
+        // Whoever finds no way in elsewhere comes back.
+        if let Some(entry) = self.board.host.registry.get(seat.call) {
+            others.extend(self.may_hear(&entry).ok().map(|may| (seat.call, entry, may)));
+        }
+        let Ok(taken) = seat.shard.take(seat.call, seat.leg, "they went on to the next call").await else {
+            // Gone already: the endings tell why.
+            return Ok(None);
+        };
+        self.sits(None);
+        let mut traveller = Some(taken);
+        for (call, entry, may) in others {
+            let Some(line) = traveller.take() else { break };
+            let watch = self.board.endings.watch(call);
+            let supervising = self.supervising(may, Mode::Spy, agreed.media);
+            match entry.shard.arrive(call, supervising, line).await {
+                Ok(leg) => {
+                    self.sits(Some(Seat { call, shard: entry.shard.clone(), leg }));
+                    self.announce(&entry, Mode::Spy, Mode::Spy);
+                    return Ok(Some(watch));
+                }
+                Err(stranded) => traveller = stranded.traveller,
+            }
+        }
+        Err(End::new("there is no call left that you may hear", 480))
+    }
+
+    /// The calls they may hear beside this one: first those that began after it.
+    fn others(&self, here: CallId) -> Vec<(CallId, Entry, May)> {
+        let mut calls = self.board.host.registry.list();
+        if let Some(at) = calls.iter().position(|(call, _)| *call == here) {
+            calls.rotate_left(at);
+        }
+        let others = calls.into_iter().filter(|(call, entry)| *call != here && !entry.agents.is_empty());
+        others.filter_map(|(call, entry)| self.may_hear(&entry).ok().map(|may| (call, entry, may))).collect()
+    }
+
+    /// Says whom they hear, and how; and what they wanted and may not.
+    fn announce(&self, entry: &Entry, mode: Mode, wanted: Mode) {
+        let Some(seat) = self.seat() else { return };
+        if self.board.config.sip.announce || mode != wanted {
+            self.tell(&seat, announcement(entry, mode, wanted));
+        }
+    }
+
+    /// Says something to the supervisor alone, without making their line wait for the voice.
+    fn tell(&self, seat: &Seat, text: String) {
+        let (seat, voice) = (seat.clone(), self.board.host.synthesiser.clone());
+        tokio::spawn(async move {
+            match voice.speak(&text, None).await {
+                Ok(pcm) => drop(seat.command(Command::Tell { leg: seat.leg, pcm, text: text.into() }).await),
+                Err(error) => tracing::warn!(%error, "a supervisor could not be told where they are"),
+            }
+        });
+    }
+
+    /// Tells the agents who were put aside what has happened.
+    async fn prompt(&self, seat: &Seat, aside: Vec<LegId>) -> Vec<ClipId> {
+        let Ok(pcm) = self.board.host.synthesiser.speak(TAKEN_OVER, None).await else { return Vec::new() };
+        let mut prompts = Vec::new();
+        for leg in aside {
+            let told = Command::Tell { leg, pcm: pcm.clone(), text: TAKEN_OVER.into() };
+            if let Ok(Ack::Clip(clip)) = seat.command(told).await {
+                prompts.push(clip);
+            }
+        }
+        prompts
     }
 
     /// Takes the leg out of the call, where it is still in it, and ends the line.
     async fn end(&self, end: End) {
         tracing::info!(reason = %end.reason, "a supervisor's line ends");
-        if let Some(seat) = self.seat.get() {
+        if let Some(seat) = self.seat() {
             // Also where the call has taken the leg out itself: this closes its sockets.
             let _ = seat.command(Command::RemoveLeg { leg: seat.leg, reason: end.reason.clone() }).await;
         }
         release(&self.board, &self.line, Some(end.refusal.status_code()), &end.reason).await;
     }
+}
+
+/// In which mode a supervisor's leg is. One who has taken over gives back when their leg goes.
+async fn mode_of(entry: &Entry, call: CallId, leg: LegId) -> Option<Mode> {
+    let Ok(Ack::View(view)) = entry.shard.command(call, Command::Describe).await else { return None };
+    let leg = view.legs.iter().find(|l| l.id == leg)?;
+    Some(if leg.role == Role::Supervisor { leg.mode.unwrap_or_default() } else { Mode::Spy })
+}
+
+/// Whom they hear, and who hears them.
+fn announcement(entry: &Entry, mode: Mode, wanted: Mode) -> String {
+    let names: Vec<String> = entry.agents.iter().map(|agent| spoken(user(&agent.0))).collect();
+    let refused = if mode == wanted { "" } else { "You may not be heard on this call. " };
+    let how = match mode {
+        Mode::Spy => "Listening to",
+        Mode::Whisper => "Whispering to",
+        Mode::Barge => "Speaking on the call of",
+    };
+    format!("{refused}{how} {}.", names.join(" and "))
+}
+
+/// A number is read digit by digit.
+fn spoken(name: &str) -> String {
+    let digits = !name.is_empty() && name.bytes().all(|b| b.is_ascii_digit());
+    let letters = name.chars().map(|c| if c.is_alphanumeric() { c } else { ' ' });
+    if digits { name.chars().flat_map(|c| [c, ' ']).collect::<String>().trim().into() } else { letters.collect() }
+}
+
+fn gone_call() -> End {
+    End::new("there is no such call (any more)", 481)
 }
 
 impl Seat {
@@ -186,6 +355,13 @@ impl Seat {
 
     async fn is_there(&self) -> bool {
         matches!(self.command(Command::Describe).await, Ok(Ack::View(view)) if view.legs.iter().any(|l| l.id == self.leg))
+    }
+
+    async fn cut(&self, clips: Vec<ClipId>) {
+        for clip in clips {
+            // Over already, as a rule.
+            let _ = self.command(Command::Cut { clip, reason: "the agent is back".into() }).await;
+        }
     }
 
     /// A new offer (RFC 3264 §8): the shard knows before the supervisor does.
@@ -280,5 +456,12 @@ mod tests {
             assert_eq!((end.refusal.status, end.refusal.reason.as_str()), (status, words));
         }
         assert_eq!(gone("caller gave up").reason, "supervisor gave up");
+    }
+
+    #[test]
+    fn numbers_are_read_digit_by_digit_and_names_as_words() {
+        for (name, expected) in [("1001", "1 0 0 1"), ("anna.b", "anna b"), ("call-7", "call 7"), ("", "")] {
+            assert_eq!(spoken(name), expected);
+        }
     }
 }

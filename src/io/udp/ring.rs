@@ -176,6 +176,13 @@ impl Sockets for Ring {
         let _ = self.hand_over();
     }
 
+    /// A descriptor of its own: requests that name the old one may still be under way.
+    fn take(&mut self, key: Key) -> Option<UdpSocket> {
+        let again = self.sockets.get(key)?.socket.try_clone();
+        self.remove(key);
+        again.ok()
+    }
+
     fn send(&mut self, key: Key, to: SocketAddr, bytes: &[u8]) {
         // Room for the request before a slot is taken: no slot may be given away while a request that names it waits.
         if (self.sending >= self.sends.len() || self.ring.submission().is_full())

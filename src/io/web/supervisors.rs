@@ -22,6 +22,8 @@ pub(super) struct Change {
     mode: Option<Mode>,
     /// In decibels.
     volume: Option<Volume>,
+    /// True: they become the agent; false: they are a supervisor again, in spy.
+    take_over: Option<bool>,
 }
 
 /// What was changed; of a mode, from which outgoing RTP timestamp it holds on each leg.
@@ -34,9 +36,11 @@ pub(super) struct Changed {
     effective: Option<BTreeMap<LegId, u32>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     volume: Option<Volume>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    take_over: Option<bool>,
 }
 
-/// The mode first: it is what can be refused.
+/// What can be refused comes first: who is the agent, then the mode.
 pub(super) async fn change(
     State(api): Api,
     Leg(call, leg): Leg,
@@ -45,7 +49,12 @@ pub(super) async fn change(
     if let Err(error) = api.calls.supervisor(call, leg).await {
         return Err(refused(&api, call, error).await);
     }
-    let mut changed = Changed { leg, mode: None, effective: None, volume: change.volume };
+    let mut changed = Changed { leg, mode: None, effective: None, volume: change.volume, take_over: change.take_over };
+    if let Some(take_over) = change.take_over
+        && let Err(error) = api.calls.take_over(call, leg, take_over).await
+    {
+        return Err(refused(&api, call, error).await);
+    }
     if let Some(mode) = change.mode {
         match api.calls.set_supervisor(call, leg, mode).await {
             Ok((mode, effective)) => (changed.mode, changed.effective) = (Some(mode), Some(effective)),
