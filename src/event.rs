@@ -257,6 +257,14 @@ pub enum What {
         #[serde(default)]
         whom: Vec<Address>,
     },
+    /// A supervisor who was called does not come.
+    #[serde(rename = "supervisor.missed")]
+    SupervisorMissed {
+        /// Their address.
+        who: Address,
+        /// Why.
+        reason: String,
+    },
     /// A supervisor wants the next call of those they may hear; `leg` names them. Where there is one, they leave for it.
     #[serde(rename = "supervisor.asked")]
     SupervisorAsked {},
@@ -478,6 +486,7 @@ impl What {
             What::SupervisorJoined { .. } => "supervisor.joined",
             What::SupervisorLeft { .. } => "supervisor.left",
             What::ConsentChanged { .. } => "consent.changed",
+            What::SupervisorMissed { .. } => "supervisor.missed",
             What::SupervisorAsked {} => "supervisor.asked",
             What::SupervisorTookOver { .. } => "supervisor.took_over",
             What::SupervisorGaveBack { .. } => "supervisor.gave_back",

@@ -57,7 +57,10 @@ async fn whom_and_how() {
     assert_eq!(floor.hear(&[customer, agent, &supervisor]).await, ["a", "A1", "Aa"]);
     for key in [6, 7] {
         floor.press(&supervisor, key, "clip.started").await;
-        floor.house.until("a tone is over", |h| h.told("clip.ended") + h.told("clip.cut") == h.told("clip.started")).await;
+        floor
+            .house
+            .until("a tone is over", |h| h.told("clip.ended") + h.told("clip.cut") == h.told("clip.started"))
+            .await;
     }
     let low = supervisor.heard(0).iter().filter(|(_, s)| tones::amplitude(&[&s[..], s].concat(), LOW) > 1500.0).count();
     assert!(low >= 20, "{low} packets of two tones of 300 ms");

@@ -13,8 +13,10 @@ mod support;
 pub type Sound = Box<dyn FnMut(u64) -> i16 + Send>;
 
 use floor::{FIRST, Floor, SECOND};
+use support::tones;
 
-const RULES: &str = "[[supervise]]\nsupervisor = \"55.*\"\n[[supervise]]\nsupervisor = \"nosy\"\nagents = [\"berta\"]\n";
+const RULES: &str =
+    "[[supervise]]\nsupervisor = \"55.*\"\n[[supervise]]\nsupervisor = \"nosy\"\nagents = [\"berta\"]\n";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn join() {
@@ -36,7 +38,10 @@ async fn join() {
         (format!("Join: {dialog}x\r\n"), nobody.clone()),
         (format!("Join: {}\r\n", dialog.replace("to-tag=", "to-tag=x")), nobody.clone()),
         (format!("Join: x{dialog}\r\n"), nobody),
-        (format!("Join: {dialog}\r\nReplaces: {dialog}\r\n"), (400, "an INVITE may have one Join or one Replaces".into())),
+        (
+            format!("Join: {dialog}\r\nReplaces: {dialog}\r\n"),
+            (400, "an INVITE may have one Join or one Replaces".into()),
+        ),
         (format!("Join: {dialog}\r\nJoin: {dialog}\r\n"), (400, "an INVITE may have one Join or one Replaces".into())),
         ("Join: abc\r\n".into(), (400, "a dialog is named by its Call-ID, to-tag and from-tag".into())),
         (

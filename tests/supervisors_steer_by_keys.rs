@@ -209,7 +209,10 @@ fn no_key_is_told_of() {
         press(&mut scene.stage, first, key, 9);
     }
     let told: Vec<_> = scene.stage.events[known..].iter().map(|e| e.what.name()).collect();
-    assert_eq!(told, ["leg.changed", "supervisor.asked", "mode.changed", "mode.changed", "leg.left", "supervisor.left"]);
+    assert_eq!(
+        told,
+        ["leg.changed", "supervisor.asked", "mode.changed", "mode.changed", "leg.left", "supervisor.left"]
+    );
     let told = format!("{:?}", &scene.stage.events[known..]).to_lowercase();
     assert!(!["digit", "dtmf", "key", "press"].iter().any(|word| told.contains(word)), "{told}");
 }

@@ -177,7 +177,10 @@ fn what_the_rules_forbid_is_refused_with_a_tone() {
     let Ok(Ack::Leg(leg)) = stage.command(supervising(none, Mode::Spy, 4100)) else { panic!("refused") };
     for (command, what) in [
         (Command::TakeOver { leg }, "take over"),
-        (Command::SetMode { speaker: Speaker::Leg(leg), mode: Mode::Barge, by: sotto::event::Actor::Person }, "be heard by all"),
+        (
+            Command::SetMode { speaker: Speaker::Leg(leg), mode: Mode::Barge, by: sotto::event::Actor::Person },
+            "be heard by all",
+        ),
     ] {
         assert_eq!(stage.command(command), Err(Refusal::NotPermitted(what)));
     }
@@ -287,7 +290,8 @@ fn a_line_goes_on_in_the_next_call() {
     let kept = serde_json::from_str(&serde_json::to_string(&onward).unwrap()).unwrap();
     assert_eq!(onward, kept);
     let mut next = Stage::new(99);
-    [Role::Customer, Role::Agent].map(|role| next.join(role));
+    next.join(Role::Customer);
+    next.join(Role::Agent);
     next.run(5000);
     let media = support::media(Codec::Pcmu, 4004);
     let onward = Some(kept.after(sotto::time::Samples::from_millis(40)));

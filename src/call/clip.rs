@@ -198,7 +198,17 @@ impl Clips {
         self.waiting += 1;
         let id = ClipId(self.named);
         let (prelude, gain) = (Sound::default(), 1.0);
-        self.queue.push(Clip { id, spec, prelude, gain, signal, told: None, ears: Vec::new(), audience: Vec::new(), begun: false });
+        self.queue.push(Clip {
+            id,
+            spec,
+            prelude,
+            gain,
+            signal,
+            told: None,
+            ears: Vec::new(),
+            audience: Vec::new(),
+            begun: false,
+        });
         id
     }
 

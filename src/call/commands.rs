@@ -89,7 +89,10 @@ impl Call {
         if let Some(mut supervision) = supervision {
             supervision.is(self.now, Manner::In(mode));
             let whom = supervision.whom.clone();
-            self.legs.iter_mut().filter(|l| l.id() == id).for_each(|l| l.supervision = Some(supervision.clone().into()));
+            self.legs
+                .iter_mut()
+                .filter(|l| l.id() == id)
+                .for_each(|l| l.supervision = Some(supervision.clone().into()));
             self.tell(Some(id), What::SupervisorJoined { who, mode, whom });
             if barges {
                 self.announce_barge();

@@ -198,8 +198,7 @@ impl Call {
         self.move_agents(&aside, Place::Aside);
         self.set_role(at, Role::Agent);
         let (now, whom) = (self.now, Vec::new());
-        let supervision =
-            self.legs[at].supervision.get_or_insert_with(|| Supervision::new(May::ALL, whom, now).into());
+        let supervision = self.legs[at].supervision.get_or_insert_with(|| Supervision::new(May::ALL, whom, now).into());
         supervision.is(now, Manner::StandsIn(aside.clone()));
         self.announce_barge();
         self.tell(Some(leg), What::SupervisorTookOver { aside });
@@ -225,6 +224,8 @@ impl Call {
         self.legs[at].supervision.iter_mut().for_each(|s| s.is(now, Manner::In(Mode::Spy)));
         self.set_role(at, Role::Supervisor);
         back.retain(|l| self.place_of(*l).is_some());
+        // What they were told while they waited is over, however far it was.
+        back.iter().for_each(|agent| self.cut_what_is_told(*agent));
         self.move_agents(&back, Place::InConversation);
         self.tell(Some(leg), What::SupervisorGaveBack { back });
     }
@@ -244,7 +245,7 @@ impl Call {
         self.clips.add_told(spec, leg).map(Ack::Clip)
     }
 
-    /// Who presses a key has heard enough of what is being told to them.
+    /// Who presses a key, or is back in the call, has heard enough of what is being told to them.
     pub(super) fn cut_what_is_told(&mut self, leg: LegId) {
         let told = |call: &Call| call.clips.iter().find(|c| c.told == Some(leg)).map(|c| c.id);
         while told(self).is_some_and(|clip| self.cut(clip, "enough was heard".into()).is_ok()) {}

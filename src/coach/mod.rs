@@ -180,6 +180,7 @@ impl Coach {
             | What::SupervisorJoined { .. }
             | What::SupervisorLeft { .. }
             | What::ConsentChanged { .. }
+            | What::SupervisorMissed { .. }
             | What::SupervisorAsked {}
             | What::SupervisorTookOver { .. }
             | What::SupervisorGaveBack { .. }

@@ -79,8 +79,7 @@ pub(super) struct Names<'a> {
     pub trunks: &'a [&'a str],
 }
 
-const STEPS: [&str; 9] =
-    ["answer", "say", "play", "connect", "mode", "consent", "playbook", "supervise", "reject"];
+const STEPS: [&str; 9] = ["answer", "say", "play", "connect", "mode", "consent", "playbook", "supervise", "reject"];
 /// Steps the design names that come later: told apart from a slip of the finger.
 const LATER: [&str; 2] = ["brief", "control"];
 /// How long the other party may ring where the route does not say.

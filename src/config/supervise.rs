@@ -1,9 +1,9 @@
 //! `[[supervise]]` and `[[team]]`: which supervisors may hear which agents.
 
+use super::Supervise;
 use super::check::pattern;
 use super::fault::Faults;
 use super::raw::{Section, Written, nearest};
-use super::Supervise;
 use crate::call::May;
 use regex::Regex;
 
@@ -54,7 +54,8 @@ fn rule(mut section: Section<'_>, teams: &[Team], trunks: &[&str], faults: &Faul
         }
     }
     let modes = section.texts("modes");
-    let may = modes.map_or(May::ALL, |modes| modes.iter().fold(May::default(), |may, mode| may.or(allowed(mode, faults))));
+    let may =
+        modes.map_or(May::ALL, |modes| modes.iter().fold(May::default(), |may, mode| may.or(allowed(mode, faults))));
     let consent = section.flag("consent").unwrap_or(false);
     section.end();
     Supervise { supervisor, trunk: trunk.map(|written| written.value), agents, everyone, may, consent }

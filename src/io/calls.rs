@@ -49,6 +49,9 @@ pub enum CallError {
     /// The call refuses.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// Nobody can be called.
+    #[error(transparent)]
+    Unsummoned(#[from] crate::io::sip::Unsummoned),
     /// There is no voice.
     #[error(transparent)]
     NoVoice(#[from] crate::io::tts::SynthesisError),
@@ -103,6 +106,11 @@ impl Calls {
     /// How loud a supervisor hears: ask first whether the leg is one.
     pub async fn set_volume(&self, call: CallId, leg: LegId, volume: Volume) -> Result<(), CallError> {
         self.command(call, Command::SetVolume { leg, volume }).await.map(drop)
+    }
+
+    /// Call a supervisor's telephone and let them in. Answers before it rings.
+    pub fn summon(&self, call: CallId, to: &str, mode: Mode) -> Result<(), CallError> {
+        Ok(self.registry.summon(call, self.entry(call)?, to, mode)?)
     }
 
     /// Make a supervisor the agent, or one again.

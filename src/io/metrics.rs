@@ -272,6 +272,7 @@ impl Metrics {
             | What::SupervisorJoined { .. }
             | What::SupervisorLeft { .. }
             | What::ConsentChanged { .. }
+            | What::SupervisorMissed { .. }
             | What::SupervisorAsked {}
             | What::SupervisorTookOver { .. }
             | What::SupervisorGaveBack { .. }

@@ -98,6 +98,7 @@ fn line(at: MediaTime, what: &What) -> Option<(Ink, String)> {
         | What::SupervisorJoined { .. }
         | What::SupervisorLeft { .. }
         | What::ConsentChanged { .. }
+        | What::SupervisorMissed { .. }
         | What::SupervisorAsked {}
         | What::SupervisorTookOver { .. }
         | What::SupervisorGaveBack { .. }

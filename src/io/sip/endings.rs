@@ -32,8 +32,6 @@ pub enum Wish {
     Next,
     /// They have taken over from these.
     TookOver(Vec<LegId>),
-    /// They have given back.
-    GaveBack,
 }
 
 /// What became of a leg.
@@ -104,7 +102,6 @@ fn ending(leg: Option<LegId>, what: &What) -> Option<Ending> {
         What::ClipEnded { clip } | What::ClipCut { clip, .. } => Some(Ending::Clip(*clip)),
         What::SupervisorAsked {} => Some(Ending::Supervisor(leg?, Wish::Next)),
         What::SupervisorTookOver { aside } => Some(Ending::Supervisor(leg?, Wish::TookOver(aside.clone()))),
-        What::SupervisorGaveBack { .. } => Some(Ending::Supervisor(leg?, Wish::GaveBack)),
         What::LegLeft { reason, .. } => Some(Ending::Leg(leg?, reason.as_str().into())),
         What::CallEnded { reason } => Some(Ending::Call(reason.as_str().into())),
         _ => None,

@@ -27,11 +27,13 @@ mod office;
 mod policy;
 pub mod registry;
 mod route;
+mod summon;
 mod supervisor;
 mod switchboard;
 
 pub use office::Timers;
 pub use registry::Registry;
+pub use summon::Unsummoned;
 pub use switchboard::Limits;
 
 use crate::call::sdp::Srtp;
@@ -132,6 +134,7 @@ impl SipServer {
             return Err(StartError::NoAddress);
         }
         board.open(offices);
+        board.host.registry.serve(Arc::downgrade(&board));
         tasks.spawn(board.endings.clone().follow(journal));
         Ok(SipServer { board, stop, tasks })
     }

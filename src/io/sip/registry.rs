@@ -1,11 +1,13 @@
 //! The calls that are alive on this node, for those who act on them from outside.
 
-use crate::event::{Address, Consent};
+use crate::event::{Address, Consent, Mode};
 use crate::id::{CallCode, CallId};
 use crate::io::clock;
 use crate::io::shard::Shard;
+use crate::io::sip::summon::{self, Unsummoned};
+use crate::io::sip::switchboard::Switchboard;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use tokio::sync::watch;
 
 /// How often a code is drawn until one is free. With a thousand calls the second is, nearly always; beyond that two
@@ -62,7 +64,16 @@ impl Entry {
     /// A call that begins now, with a code drawn at random.
     pub fn new(shard: Shard, handle: Handle, caller: Address, called: Address) -> Self {
         let code = CallCode::new(clock::random());
-        Entry { shard, handle, caller, called, began_ms: clock::wall_ms(), code, agents: Vec::new(), consent: Consent::Unknown }
+        Entry {
+            shard,
+            handle,
+            caller,
+            called,
+            began_ms: clock::wall_ms(),
+            code,
+            agents: Vec::new(),
+            consent: Consent::Unknown,
+        }
     }
 
     /// Whether a supervisor who dials `who` means this call: its code, or the user part of its agent's address.
@@ -92,6 +103,8 @@ pub enum Unfound {
 #[derive(Clone, Default)]
 pub struct Registry {
     calls: Arc<Mutex<HashMap<CallId, Entry>>>,
+    /// Who can call telephones.
+    board: Arc<OnceLock<Weak<Switchboard>>>,
 }
 
 impl Registry {
@@ -131,6 +144,17 @@ impl Registry {
                 more => Err(Unfound::Several(1 + more)),
             }
         })
+    }
+
+    /// Names who can call telephones, once.
+    pub(super) fn serve(&self, board: Weak<Switchboard>) {
+        let _ = self.board.set(board);
+    }
+
+    /// Calls a supervisor's telephone and lets them into a call in `mode`. Answers before it rings; events tell the rest.
+    pub fn summon(&self, call: CallId, entry: Entry, to: &str, mode: Mode) -> Result<(), Unsummoned> {
+        let board = self.board.get().and_then(Weak::upgrade).ok_or(Unsummoned::Closed)?;
+        summon::begin(board, call, entry, to, mode)
     }
 
     /// A call is over.

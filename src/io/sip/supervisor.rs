@@ -5,10 +5,10 @@
 //! from the journal, as is a leg that was removed by a key or through the API, and what a key asks for that a call cannot
 //! do by itself. Nobody is taken to another call unasked: when a call ends, so does the line.
 
-use crate::call::sdp::{self, Description, Keys, Local, Origin};
+use crate::call::sdp::{self, Description, Keys, Local, Origin, Srtp};
 use crate::call::{Ack, Command, LegMedia, May, Refusal, Supervising};
-use crate::event::{Mode, Role};
-use crate::id::{CallId, ClipId, LegId};
+use crate::event::{Address, Mode, Role};
+use crate::id::{CallId, LegId};
 use crate::io::clock;
 use crate::io::rtp::LegSockets;
 use crate::io::shard::Shard;
@@ -21,7 +21,9 @@ use crate::io::sip::named::Named;
 use crate::io::sip::policy::{self, Asked, Asker, Denied};
 use crate::io::sip::registry::{Entry, Unfound, user};
 use crate::io::sip::switchboard::{Live, Switchboard};
+use crate::io::tts::Synthesiser;
 use crate::media::codec::Codec;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
 use tracing::Instrument;
@@ -35,10 +37,29 @@ const TAKEN_OVER: &str = "Your supervisor has taken over this call. Please stay 
 pub struct Supervisor {
     board: Arc<Switchboard>,
     line: Arc<Line>,
-    admitted: Admitted,
+    who: Who,
+    /// How they called us; none where we called them.
+    came: Option<Came>,
     wanted: Supervision,
     /// While their leg is in a call.
     seat: Mutex<Option<Seat>>,
+}
+
+/// Who they are.
+pub struct Who {
+    /// For events.
+    pub address: Address,
+    /// `user@host`, for the rules.
+    pub identity: String,
+    /// The trunk they belong to.
+    pub trunk: String,
+}
+
+/// What their INVITE brought.
+struct Came {
+    source: IpAddr,
+    srtp: Srtp,
+    offer: Option<Description>,
 }
 
 /// Where they are.
@@ -99,10 +120,54 @@ async fn listen_in(supervisor: Arc<Supervisor>, messages: mpsc::Receiver<Message
     supervisor.attend(agreed, endings, messages).await
 }
 
+/// Runs a supervisor whom we have called, from their answer to the last BYE.
+pub async fn called(
+    supervisor: Supervisor,
+    answer: (LegSockets, Local, Description),
+    endings: Watch,
+    messages: mpsc::Receiver<Message>,
+    live: Live,
+) {
+    let supervisor = Arc::new(supervisor);
+    let span = tracing::info_span!("supervisor");
+    let work = tokio::spawn(let_in(supervisor.clone(), answer, endings, messages).instrument(span.clone()));
+    let end = work.await.unwrap_or_else(|_| End::new("internal error", 500));
+    supervisor.end(end).instrument(span).await;
+    drop(live);
+}
+
+async fn let_in(
+    supervisor: Arc<Supervisor>,
+    (sockets, local, answer): (LegSockets, Local, Description),
+    endings: Watch,
+    messages: mpsc::Receiver<Message>,
+) -> End {
+    let found = match supervisor.find().await {
+        Ok(found) => found,
+        Err(end) => return end,
+    };
+    match supervisor.sit(&found, sockets, local, &answer).await {
+        Ok(agreed) => {
+            supervisor.announce(&found.entry, found.mode, found.wanted);
+            supervisor.attend(agreed, endings, messages).await
+        }
+        Err(end) => end,
+    }
+}
+
 impl Supervisor {
     /// Whoever dialled a supervisor's number, before anything is known of the call.
     pub fn new(board: Arc<Switchboard>, line: Arc<Line>, admitted: Admitted, wanted: Supervision) -> Self {
-        Supervisor { board, line, admitted, wanted, seat: Mutex::default() }
+        let Admitted { caller, identity, trunk, source, terms, offer, .. } = admitted;
+        let who = Who { address: caller, identity, trunk };
+        let came = Some(Came { source: source.ip(), srtp: terms.srtp, offer });
+        Supervisor { board, line, who, came, wanted, seat: Mutex::default() }
+    }
+
+    /// Whoever was called for a call.
+    pub fn called(board: Arc<Switchboard>, line: Arc<Line>, who: Who, (call, mode): (CallId, Mode)) -> Self {
+        let wanted = Supervision { whom: Whom::Named(Named::Call(call)), mode };
+        Supervisor { board, line, who, came: None, wanted, seat: Mutex::default() }
     }
 
     fn seat(&self) -> Option<Seat> {
@@ -112,7 +177,7 @@ impl Supervisor {
     /// They are there now; in between two calls nowhere.
     fn sits(&self, seat: Option<Seat>) {
         if let Some(seat) = &seat {
-            let owner = (seat.call, Some((seat.leg, self.admitted.identity.clone())));
+            let owner = (seat.call, Some((seat.leg, self.who.identity.clone())));
             self.board.belong(&self.line, owner);
         }
         *self.seat.lock().unwrap_or_else(PoisonError::into_inner) = seat;
@@ -132,7 +197,11 @@ impl Supervisor {
         if entry.agents.is_empty() {
             return Err(End::new("the agent of this call is not on the line yet: try again in a moment", 480));
         }
-        let may = self.may_hear(&entry).map_err(|denied| End::new(denied.to_string(), 403))?;
+        let may = match self.came {
+            Some(_) => self.may_hear(&entry).map_err(|denied| End::new(denied.to_string(), 403))?,
+            // Whoever had them called answers for that.
+            None => May::ALL,
+        };
         let wanted = match replaces {
             Some(leg) => mode_of(&entry, call, leg).await.ok_or_else(gone_call)?,
             None => self.wanted.mode,
@@ -144,16 +213,16 @@ impl Supervisor {
 
     fn may_hear(&self, entry: &Entry) -> Result<May, Denied> {
         let config = &self.board.config;
-        let trunk = config.trunks.iter().find(|t| t.name == self.admitted.trunk).ok_or(Denied::Trunk)?;
-        let asker = Asker { trunk, identity: &self.admitted.identity };
+        let trunk = config.trunks.iter().find(|t| t.name == self.who.trunk).ok_or(Denied::Trunk)?;
+        let asker = Asker { trunk, identity: &self.who.identity };
         policy::may_hear(&config.supervise, asker, Asked { agents: &entry.agents, consent: entry.consent })
     }
 
     /// Joins the call and answers, in this order wherever the supervisor's own offer allows it.
     async fn join(&self, found: &Found) -> Result<Agreed, End> {
-        let (source, srtp) = (self.admitted.source.ip(), self.admitted.terms.srtp);
-        let (sockets, local) = open_media(&self.line.office, source, &self.board, srtp)?;
-        match &self.admitted.offer {
+        let Some(came) = &self.came else { return Err(End::new("nobody called", 500)) };
+        let (sockets, local) = open_media(&self.line.office, came.source, &self.board, came.srtp)?;
+        match &came.offer {
             Some(offer) => {
                 let agreed = self.sit(found, sockets, local, offer).await?;
                 self.accept(offer.answer(&local, &agreed.media))?;
@@ -187,7 +256,7 @@ impl Supervisor {
     }
 
     fn supervising(&self, may: May, mode: Mode, media: LegMedia) -> Supervising {
-        Supervising { address: self.admitted.caller.clone(), mode, may, media, onward: None }
+        Supervising { address: self.who.address.clone(), mode, may, media, onward: None }
     }
 
     fn accept(&self, body: Vec<u8>) -> Result<(), End> {
@@ -196,7 +265,6 @@ impl Supervisor {
 
     /// Serves the supervisor until they are gone, or the call or their leg is.
     async fn attend(&self, mut agreed: Agreed, mut endings: Watch, mut messages: mpsc::Receiver<Message>) -> End {
-        let mut prompts = Vec::new();
         while let Some(seat) = self.seat() {
             tokio::select! {
                 biased;
@@ -209,8 +277,7 @@ impl Supervisor {
                         Ok(None) => {}
                         Err(end) => return end,
                     },
-                    About::Did(Wish::TookOver(aside)) => prompts = self.prompt(&seat, aside).await,
-                    About::Did(Wish::GaveBack) => seat.cut(std::mem::take(&mut prompts)).await,
+                    About::Did(Wish::TookOver(aside)) => self.prompt(&seat, aside),
                 },
                 Some(message) = messages.recv() => match message {
                     Message::Gone { reason } => return gone(reason),
@@ -283,28 +350,16 @@ impl Supervisor {
         }
     }
 
-    /// Says something to the supervisor alone, without making their line wait for the voice.
+    /// Says something to the supervisor alone.
     fn tell(&self, seat: &Seat, text: String) {
         let (seat, voice) = (seat.clone(), self.board.host.synthesiser.clone());
-        tokio::spawn(async move {
-            match voice.speak(&text, None).await {
-                Ok(pcm) => drop(seat.command(Command::Tell { leg: seat.leg, pcm, text: text.into() }).await),
-                Err(error) => tracing::warn!(%error, "a supervisor could not be told where they are"),
-            }
-        });
+        tokio::spawn(async move { seat.say(&voice, &[seat.leg], &text).await });
     }
 
     /// Tells the agents who were put aside what has happened.
-    async fn prompt(&self, seat: &Seat, aside: Vec<LegId>) -> Vec<ClipId> {
-        let Ok(pcm) = self.board.host.synthesiser.speak(TAKEN_OVER, None).await else { return Vec::new() };
-        let mut prompts = Vec::new();
-        for leg in aside {
-            let told = Command::Tell { leg, pcm: pcm.clone(), text: TAKEN_OVER.into() };
-            if let Ok(Ack::Clip(clip)) = seat.command(told).await {
-                prompts.push(clip);
-            }
-        }
-        prompts
+    fn prompt(&self, seat: &Seat, aside: Vec<LegId>) {
+        let (seat, voice) = (seat.clone(), self.board.host.synthesiser.clone());
+        tokio::spawn(async move { seat.say(&voice, &aside, TAKEN_OVER).await });
     }
 
     /// Takes the leg out of the call, where it is still in it, and ends the line.
@@ -357,10 +412,17 @@ impl Seat {
         matches!(self.command(Command::Describe).await, Ok(Ack::View(view)) if view.legs.iter().any(|l| l.id == self.leg))
     }
 
-    async fn cut(&self, clips: Vec<ClipId>) {
-        for clip in clips {
-            // Over already, as a rule.
-            let _ = self.command(Command::Cut { clip, reason: "the agent is back".into() }).await;
+    /// In a task of its own: no line waits for a voice.
+    async fn say(&self, voice: &Synthesiser, legs: &[LegId], text: &str) {
+        match voice.speak(text, None).await {
+            Ok(pcm) => {
+                for leg in legs {
+                    // Refused where it is gone.
+                    let told = Command::Tell { leg: *leg, pcm: pcm.clone(), text: text.into() };
+                    let _ = self.command(told).await;
+                }
+            }
+            Err(error) => tracing::warn!(%error, "somebody could not be told where they are"),
         }
     }
 
@@ -400,9 +462,9 @@ impl Seat {
     }
 }
 
-/// The line calls whoever called us the caller.
+/// The line calls whoever called us the caller, and whom we called the called party.
 fn gone(reason: &str) -> End {
-    End::new(reason.replacen("caller", "supervisor", 1), 487)
+    End::new(reason.replacen("caller", "supervisor", 1).replacen("called party", "supervisor", 1), 487)
 }
 
 impl From<Unfound> for End {

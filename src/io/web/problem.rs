@@ -6,6 +6,7 @@
 use crate::call::Refusal;
 use crate::id::{CallId, LegId};
 use crate::io::calls::CallError;
+use crate::io::sip::Unsummoned;
 use crate::io::sqlite::StoreError;
 use crate::io::tts::SynthesisError;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -182,6 +183,7 @@ impl From<CallError> for Problem {
             CallError::NoSuchCall(call) => Problem::no_such_call(&call.to_string()),
             CallError::Refused(refusal) => refusal.into(),
             CallError::NoVoice(error) => error.into(),
+            CallError::Unsummoned(error) => error.into(),
         }
     }
 }
@@ -205,6 +207,17 @@ impl From<Refusal> for Problem {
             Refusal::Limit(_) => (StatusCode::UNPROCESSABLE_ENTITY, "limit", "A limit is reached"),
         };
         Problem::new(status, code, title, refusal.to_string())
+    }
+}
+
+impl From<Unsummoned> for Problem {
+    fn from(error: Unsummoned) -> Self {
+        let (status, code, title) = match error {
+            Unsummoned::Address => (StatusCode::UNPROCESSABLE_ENTITY, "no_address", "This is no address"),
+            Unsummoned::Family => (StatusCode::UNPROCESSABLE_ENTITY, "unreachable", "This address cannot be reached"),
+            Unsummoned::Closed => (StatusCode::SERVICE_UNAVAILABLE, "no_calls", "No calls are taken"),
+        };
+        Problem::new(status, code, title, error.to_string())
     }
 }
 

@@ -1,9 +1,9 @@
-//! Supervisors of a running call: another mode, another volume, sending them away.
+//! Supervisors of a running call: calling one, another mode, another volume, taking over, sending them away.
 
 use super::AppState;
 use super::calls::refused;
 use super::problem::Problem;
-use super::request::{Json, Leg};
+use super::request::{Call, Json, Leg};
 use crate::call::Volume;
 use crate::event::Mode;
 use crate::id::LegId;
@@ -72,6 +72,28 @@ pub(super) async fn change(
 pub(super) async fn remove(State(api): Api, Leg(call, leg): Leg) -> Result<StatusCode, Problem> {
     match api.calls.remove_supervisor(call, leg).await {
         Ok(()) => Ok(StatusCode::NO_CONTENT),
+        Err(error) => Err(refused(&api, call, error).await),
+    }
+}
+
+/// Whom to call.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Summons {
+    to: String,
+    /// Without one: spy.
+    #[serde(default)]
+    mode: Mode,
+}
+
+/// Answers before their telephone rings; `supervisor.joined` or `supervisor.missed` tells the rest.
+pub(super) async fn summon(
+    State(api): Api,
+    Call(call): Call,
+    Json(Summons { to, mode }): Json<Summons>,
+) -> Result<(StatusCode, axum::Json<serde_json::Value>), Problem> {
+    match api.calls.summon(call, &to, mode) {
+        Ok(()) => Ok((StatusCode::ACCEPTED, axum::Json(serde_json::json!({ "to": to, "mode": mode })))),
         Err(error) => Err(refused(&api, call, error).await),
     }
 }

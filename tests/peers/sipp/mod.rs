@@ -69,7 +69,15 @@ impl Default for Plan<'_> {
     fn default() -> Self {
         let listen = "\"udp://127.0.0.1:0\"";
         let announce = false;
-        Plan { routes: "", trunk: TRUNK, listen, announce, limits: Limits::default(), timers: Timers::default(), shards: 1 }
+        Plan {
+            routes: "",
+            trunk: TRUNK,
+            listen,
+            announce,
+            limits: Limits::default(),
+            timers: Timers::default(),
+            shards: 1,
+        }
     }
 }
 
