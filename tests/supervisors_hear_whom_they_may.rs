@@ -84,6 +84,11 @@ async fn whom_and_how() {
     let mut chief = floor.supervisor(SECOND, "*82carla", &asserted("chief")).await;
     assert_eq!(floor.hear(&[&floor.calls[2][0]]).await, ["c2"]);
     chief.bye().await;
+    // Where the customer has agreed, whoever needs that may do what their rule says.
+    let mut auditor = floor.supervisor(SECOND, "*81carla", &asserted("auditor")).await;
+    assert_eq!(floor.hear(&[&floor.calls[2][0], &floor.calls[2][1]]).await, ["c", "C2"]);
+    assert_eq!(floor.house.told("consent.changed"), 1);
+    auditor.bye().await;
     floor.close().await;
 }
 

@@ -77,7 +77,10 @@ fn the_supervisor_is_the_agent_until_they_give_back() {
         assert!(tones::hears(&scene.stage.sounds(leg, 150), LOW), "{leg} pressed {key}");
     }
     assert!(scene.stage.told("supervisor.asked").is_empty());
+    star(&mut scene.stage, first, None);
     assert_eq!(scene.hear(), ["1", "", "c2", "c1"]);
+    let digits = |leg| scene.stage.phones[&leg].got.iter().filter(|g| g.header.payload_type == 101).count();
+    assert_eq!((digits(scene.customer), digits(agent)), (0, 0), "a supervisor's keys dial nothing");
     scene.press(first, 7);
     assert_eq!(scene.hear(), ["a", "c2", "ca2", "ca"]);
     let back = scene.stage.told("supervisor.gave_back");

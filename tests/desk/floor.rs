@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 /// The names of agents and the tones of their calls: customer, agent.
 pub const CALLS: [(&str, f64, f64); 3] = [("anna", 500.0, 700.0), ("berta", 900.0, 1300.0), ("carla", 1700.0, 1900.0)];
+/// Whose customer has agreed to be listened to.
+const AGREED: &str = "carla";
 /// The supervisors' tones.
 pub const FIRST: f64 = 1100.0;
 pub const SECOND: f64 = 1500.0;
@@ -30,11 +32,12 @@ impl Floor {
         let routes: String = (CALLS.iter().zip(&agents))
             .map(|((name, ..), agent)| {
                 let to = format!("sip:{name}@127.0.0.1:{}", agent.phone.port());
-                format!("[[route]]\ncalled = '{name}'\nsteps = [ {{connect = {{to = \"{to}\"}}}} ]\n")
+                let said = if *name == AGREED { "{consent = \"given\"}, " } else { "" };
+                format!("[[route]]\ncalled = '{name}'\nsteps = [ {said}{{connect = {{to = \"{to}\"}}}} ]\n")
             })
             .collect();
         let trunk = format!("{TRUNK}may_supervise = true\n{rules}");
-        let house = House::open(Plan { routes: &routes, trunk: &trunk, announce, ..Plan::default() }).await;
+        let house = House::open(Plan { routes: &routes, trunk: &trunk, announce, shards: 2, ..Plan::default() }).await;
         let mut floor = Floor { house, calls: Vec::new() };
         for (n, (mut agent, (name, hz, _))) in agents.drain(..).zip(CALLS).enumerate() {
             agent.phone.serve(floor.house.sip);

@@ -8,6 +8,8 @@
 //!                                                                  commands to the call's shard
 //! ```
 //!
+//! Whom a supervisor may hear is `policy`; a dialog they name instead of a number is `named`; one whom we call is `summon`.
+//!
 //! Media never waits for anything here: a shard is told what the parties agreed on, and acknowledges before they hear
 //! of it.
 
