@@ -49,7 +49,7 @@ async fn whom_and_how() {
     // To be heard by all is beyond what they may: they are let in to listen, and told.
     let mut supervisor = floor.supervisor(FIRST, "*82anna", &asserted("4711")).await;
     floor.house.until("told", |h| h.told("clip.started") == 1).await;
-    let said = "You may not be heard on this call. Listening to anna.";
+    let said = "You may not speak to everyone here. Listening to anna.";
     assert_eq!(texts(&floor), [said]);
     let [customer, agent] = &floor.calls[0];
     assert_eq!(floor.hear(&[customer, agent]).await, ["a", "A"]);

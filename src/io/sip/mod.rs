@@ -29,9 +29,11 @@ mod office;
 mod policy;
 pub mod registry;
 mod route;
+mod seat;
 mod summon;
 mod supervisor;
 mod switchboard;
+mod whom;
 
 pub use office::Timers;
 pub use registry::Registry;

@@ -96,8 +96,9 @@ impl Summons {
         match self.answered(&line, answer, &mut endings, &local).await {
             Ok(description) => {
                 let supervisor = self.supervisor(line);
-                supervisor::called(supervisor, (sockets, local, description), endings, messages, live).await;
-                Ok(())
+                let answer = (sockets, local, description);
+                let kept_out = supervisor::called(supervisor, answer, endings, messages, live).await;
+                kept_out.map_or(Ok(()), |reason| Err(End::new(reason, 480)))
             }
             Err(end) => {
                 release(&self.board, &line, None, &end.reason).await;

@@ -5,23 +5,21 @@
 //! from the journal, as is a leg that was removed by a key or through the API, and what a key asks for that a call cannot
 //! do by itself. Nobody is taken to another call unasked: when a call ends, so does the line.
 
-use crate::call::sdp::{self, Description, Keys, Local, Origin, Srtp};
-use crate::call::{Ack, Command, LegMedia, May, Refusal, Supervising};
-use crate::event::{Address, Mode, Role};
+use crate::call::sdp::{self, Description, Local, Srtp};
+use crate::call::{Command, LegMedia, May, Refusal, Supervising};
+use crate::event::{Address, Mode};
 use crate::id::{CallId, LegId};
 use crate::io::clock;
 use crate::io::rtp::LegSockets;
-use crate::io::shard::Shard;
 use crate::io::sip::admission::{Admitted, Supervision, Whom};
 use crate::io::sip::controller::{End, Message, open_media, release};
 use crate::io::sip::endings::{About, Watch, Wish};
-use crate::io::sip::fault::Fault;
 use crate::io::sip::line::Line;
 use crate::io::sip::named::Named;
-use crate::io::sip::policy::{self, Asked, Asker, Denied};
-use crate::io::sip::registry::{Entry, Unfound, user};
+use crate::io::sip::registry::Entry;
+use crate::io::sip::seat::{Agreed, Seat};
 use crate::io::sip::switchboard::{Live, Switchboard};
-use crate::io::tts::Synthesiser;
+use crate::io::sip::whom::{Found, announcement};
 use crate::media::codec::Codec;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,12 +33,12 @@ const TAKEN_OVER: &str = "Your supervisor has taken over this call. Please stay 
 
 /// One supervisor.
 pub struct Supervisor {
-    board: Arc<Switchboard>,
+    pub(super) board: Arc<Switchboard>,
     line: Arc<Line>,
-    who: Who,
+    pub(super) who: Who,
     /// How they called us; none where we called them.
-    came: Option<Came>,
-    wanted: Supervision,
+    pub(super) came: Option<Came>,
+    pub(super) wanted: Supervision,
     /// While their leg is in a call.
     seat: Mutex<Option<Seat>>,
 }
@@ -56,37 +54,10 @@ pub struct Who {
 }
 
 /// What their INVITE brought.
-struct Came {
+pub(super) struct Came {
     source: IpAddr,
     srtp: Srtp,
     offer: Option<Description>,
-}
-
-/// Where they are.
-#[derive(Clone)]
-struct Seat {
-    call: CallId,
-    shard: Shard,
-    leg: LegId,
-}
-
-/// What was agreed on with their telephone.
-struct Agreed {
-    local: Local,
-    media: LegMedia,
-    origin: Origin,
-}
-
-/// A call they may hear.
-struct Found {
-    call: CallId,
-    entry: Entry,
-    may: May,
-    mode: Mode,
-    /// The mode they asked for, which may be more than they may.
-    wanted: Mode,
-    /// Whose place they take.
-    replaces: Option<LegId>,
 }
 
 /// Runs a supervisor from their INVITE to the last BYE.
@@ -120,20 +91,22 @@ async fn listen_in(supervisor: Arc<Supervisor>, messages: mpsc::Receiver<Message
     supervisor.attend(agreed, endings, messages).await
 }
 
-/// Runs a supervisor whom we have called, from their answer to the last BYE.
+/// Runs a supervisor whom we have called, from their answer to the last BYE. Answers why they were never let in, if so.
 pub async fn called(
     supervisor: Supervisor,
     answer: (LegSockets, Local, Description),
     endings: Watch,
     messages: mpsc::Receiver<Message>,
     live: Live,
-) {
+) -> Option<String> {
     let supervisor = Arc::new(supervisor);
     let span = tracing::info_span!("supervisor");
     let work = tokio::spawn(let_in(supervisor.clone(), answer, endings, messages).instrument(span.clone()));
     let end = work.await.unwrap_or_else(|_| End::new("internal error", 500));
+    let reason = end.reason.clone();
     supervisor.end(end).instrument(span).await;
     drop(live);
+    supervisor.seat().is_none().then_some(reason)
 }
 
 async fn let_in(
@@ -181,41 +154,6 @@ impl Supervisor {
             self.board.belong(&self.line, owner);
         }
         *self.seat.lock().unwrap_or_else(PoisonError::into_inner) = seat;
-    }
-
-    /// The one call they want to hear, if they may.
-    async fn find(&self) -> Result<Found, End> {
-        let registry = &self.board.host.registry;
-        let (call, entry, replaces) = match &self.wanted.whom {
-            Whom::Dialled(who) if who.is_empty() => {
-                return Err(End::new("dial the agent's number or the call's code after the star code", 484));
-            }
-            Whom::Dialled(who) => registry.meant(who).map(|(call, entry)| (call, entry, None))?,
-            Whom::Named(Named::Call(call)) => (*call, registry.get(*call).ok_or_else(gone_call)?, None),
-            Whom::Named(Named::Seat(call, leg)) => (*call, registry.get(*call).ok_or_else(gone_call)?, Some(*leg)),
-        };
-        if entry.agents.is_empty() {
-            return Err(End::new("the agent of this call is not on the line yet: try again in a moment", 480));
-        }
-        let may = match self.came {
-            Some(_) => self.may_hear(&entry).map_err(|denied| End::new(denied.to_string(), 403))?,
-            // Whoever had them called answers for that.
-            None => May::ALL,
-        };
-        let wanted = match replaces {
-            Some(leg) => mode_of(&entry, call, leg).await.ok_or_else(gone_call)?,
-            None => self.wanted.mode,
-        };
-        // Who may not be heard is let in to hear.
-        let mode = if may.be_in(wanted) { wanted } else { Mode::Spy };
-        Ok(Found { call, entry, may, mode, wanted, replaces })
-    }
-
-    fn may_hear(&self, entry: &Entry) -> Result<May, Denied> {
-        let config = &self.board.config;
-        let trunk = config.trunks.iter().find(|t| t.name == self.who.trunk).ok_or(Denied::Trunk)?;
-        let asker = Asker { trunk, identity: &self.who.identity };
-        policy::may_hear(&config.supervise, asker, Asked { agents: &entry.agents, consent: entry.consent })
     }
 
     /// Joins the call and answers, in this order wherever the supervisor's own offer allows it.
@@ -332,16 +270,6 @@ impl Supervisor {
         Err(End::new("there is no call left that you may hear", 480))
     }
 
-    /// The calls they may hear beside this one: first those that began after it.
-    fn others(&self, here: CallId) -> Vec<(CallId, Entry, May)> {
-        let mut calls = self.board.host.registry.list();
-        if let Some(at) = calls.iter().position(|(call, _)| *call == here) {
-            calls.rotate_left(at);
-        }
-        let others = calls.into_iter().filter(|(call, entry)| *call != here && !entry.agents.is_empty());
-        others.filter_map(|(call, entry)| self.may_hear(&entry).ok().map(|may| (call, entry, may))).collect()
-    }
-
     /// Says whom they hear, and how; and what they wanted and may not.
     fn announce(&self, entry: &Entry, mode: Mode, wanted: Mode) {
         let Some(seat) = self.seat() else { return };
@@ -373,108 +301,9 @@ impl Supervisor {
     }
 }
 
-/// In which mode a supervisor's leg is. One who has taken over gives back when their leg goes.
-async fn mode_of(entry: &Entry, call: CallId, leg: LegId) -> Option<Mode> {
-    let Ok(Ack::View(view)) = entry.shard.command(call, Command::Describe).await else { return None };
-    let leg = view.legs.iter().find(|l| l.id == leg)?;
-    Some(if leg.role == Role::Supervisor { leg.mode.unwrap_or_default() } else { Mode::Spy })
-}
-
-/// Whom they hear, and who hears them.
-fn announcement(entry: &Entry, mode: Mode, wanted: Mode) -> String {
-    let names: Vec<String> = entry.agents.iter().map(|agent| spoken(user(&agent.0))).collect();
-    let refused = if mode == wanted { "" } else { "You may not be heard on this call. " };
-    let how = match mode {
-        Mode::Spy => "Listening to",
-        Mode::Whisper => "Whispering to",
-        Mode::Barge => "Speaking on the call of",
-    };
-    format!("{refused}{how} {}.", names.join(" and "))
-}
-
-/// A number is read digit by digit.
-fn spoken(name: &str) -> String {
-    let digits = !name.is_empty() && name.bytes().all(|b| b.is_ascii_digit());
-    let letters = name.chars().map(|c| if c.is_alphanumeric() { c } else { ' ' });
-    if digits { name.chars().flat_map(|c| [c, ' ']).collect::<String>().trim().into() } else { letters.collect() }
-}
-
-fn gone_call() -> End {
-    End::new("there is no such call (any more)", 481)
-}
-
-impl Seat {
-    async fn command(&self, command: Command) -> Result<Ack, Refusal> {
-        self.shard.command(self.call, command).await
-    }
-
-    async fn is_there(&self) -> bool {
-        matches!(self.command(Command::Describe).await, Ok(Ack::View(view)) if view.legs.iter().any(|l| l.id == self.leg))
-    }
-
-    /// In a task of its own: no line waits for a voice.
-    async fn say(&self, voice: &Synthesiser, legs: &[LegId], text: &str) {
-        match voice.speak(text, None).await {
-            Ok(pcm) => {
-                for leg in legs {
-                    // Refused where it is gone.
-                    let told = Command::Tell { leg: *leg, pcm: pcm.clone(), text: text.into() };
-                    let _ = self.command(told).await;
-                }
-            }
-            Err(error) => tracing::warn!(%error, "somebody could not be told where they are"),
-        }
-    }
-
-    /// A new offer (RFC 3264 §8): the shard knows before the supervisor does.
-    async fn renegotiate(&self, agreed: &mut Agreed, offer: Option<Box<Description>>) -> Result<Vec<u8>, Fault> {
-        agreed.local.version = agreed.local.version.saturating_add(1);
-        let (local, codec) = (agreed.local, agreed.media.codec);
-        let Some(offer) = offer else { return Ok(sdp::offer(&local, &[codec])) };
-        let media = offer.settle(Some(codec)).ok_or_else(|| Fault::new(488, "no common codec"))?;
-        self.agree(agreed, media, offer.keys(&local), offer.origin.clone()).await?;
-        Ok(offer.answer(&local, &media))
-    }
-
-    async fn answered(&self, agreed: &mut Agreed, answer: &[u8]) -> Result<(), Fault> {
-        let answer = Description::read(answer, agreed.local.terms())?;
-        let media = answer.settle(None).ok_or_else(|| Fault::new(488, "no common codec"))?;
-        let keys = answer.keys(&agreed.local);
-        self.agree(agreed, media, keys, answer.origin).await
-    }
-
-    async fn agree(
-        &self,
-        agreed: &mut Agreed,
-        media: LegMedia,
-        keys: Option<Keys>,
-        origin: Origin,
-    ) -> Result<(), Fault> {
-        let leg = self.leg;
-        let failed = |refusal: Refusal| Fault::new(500, refusal.to_string());
-        if agreed.origin != origin {
-            self.command(Command::FarEndChanged { leg }).await.map_err(failed)?;
-        }
-        self.shard.set_media(self.call, leg, media, keys).await.map_err(failed)?;
-        agreed.local.agree(keys, clock::secret);
-        (agreed.media, agreed.origin) = (media, origin);
-        Ok(())
-    }
-}
-
 /// The line calls whoever called us the caller, and whom we called the called party.
 fn gone(reason: &str) -> End {
     End::new(reason.replacen("caller", "supervisor", 1).replacen("called party", "supervisor", 1), 487)
-}
-
-impl From<Unfound> for End {
-    fn from(unfound: Unfound) -> Self {
-        let status = match unfound {
-            Unfound::Nobody => 404,
-            Unfound::Several(_) => 485,
-        };
-        End::new(unfound.to_string(), status)
-    }
 }
 
 /// Why a call does not let a supervisor in.
@@ -501,6 +330,7 @@ fn refused(refusal: Refusal) -> End {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::sip::registry::Unfound;
 
     #[test]
     fn every_refusal_has_a_status_and_words() {
@@ -518,12 +348,5 @@ mod tests {
             assert_eq!((end.refusal.status, end.refusal.reason.as_str()), (status, words));
         }
         assert_eq!(gone("caller gave up").reason, "supervisor gave up");
-    }
-
-    #[test]
-    fn numbers_are_read_digit_by_digit_and_names_as_words() {
-        for (name, expected) in [("1001", "1 0 0 1"), ("anna.b", "anna b"), ("call-7", "call 7"), ("", "")] {
-            assert_eq!(spoken(name), expected);
-        }
     }
 }
