@@ -68,6 +68,33 @@ pub enum Actor {
     Guard,
 }
 
+/// How long a supervisor listened, mode by mode, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Listened {
+    /// Heard by none.
+    pub spy_ms: i64,
+    /// Heard by the agent.
+    pub whisper_ms: i64,
+    /// Heard by all.
+    pub barge_ms: i64,
+    /// In the agent's stead.
+    pub took_over_ms: i64,
+}
+
+/// Whether a customer has agreed to be listened to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Consent {
+    /// Nobody has asked.
+    #[default]
+    Unknown,
+    /// They have.
+    Given,
+    /// They have not.
+    Refused,
+}
+
 /// How a prompt reaches the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -224,6 +251,12 @@ pub enum What {
         /// From which outgoing RTP timestamp on, leg by leg.
         effective: BTreeMap<LegId, u32>,
     },
+    /// Whether the customer agrees to be listened to is known, or is another than it was.
+    #[serde(rename = "consent.changed")]
+    ConsentChanged {
+        /// What they say.
+        consent: Consent,
+    },
     /// A supervisor listens in; `leg` names them.
     #[serde(rename = "supervisor.joined")]
     SupervisorJoined {
@@ -231,6 +264,32 @@ pub enum What {
         who: Address,
         /// The mode they begin in.
         mode: Mode,
+        /// The agents whom they hear. None in journals older than this.
+        #[serde(default)]
+        whom: Vec<Address>,
+    },
+    /// A supervisor who was called does not come.
+    #[serde(rename = "supervisor.missed")]
+    SupervisorMissed {
+        /// Their address.
+        who: Address,
+        /// Why.
+        reason: String,
+    },
+    /// A supervisor wants the next call of those they may hear; `leg` names them. Where there is one, they leave for it.
+    #[serde(rename = "supervisor.asked")]
+    SupervisorAsked {},
+    /// A supervisor is the agent from here on; `leg` names them.
+    #[serde(rename = "supervisor.took_over")]
+    SupervisorTookOver {
+        /// The agents who were put aside.
+        aside: Vec<LegId>,
+    },
+    /// The supervisor who had taken over is one again, in spy.
+    #[serde(rename = "supervisor.gave_back")]
+    SupervisorGaveBack {
+        /// The agents who are back in conversation.
+        back: Vec<LegId>,
     },
     /// A supervisor listens no more.
     #[serde(rename = "supervisor.left")]
@@ -241,6 +300,12 @@ pub enum What {
         mode: Mode,
         /// Why.
         reason: String,
+        /// The agents whom they heard. None in journals older than this.
+        #[serde(default)]
+        whom: Vec<Address>,
+        /// For how long, mode by mode.
+        #[serde(default)]
+        listened: Listened,
     },
     /// The first sample of a clip was sent.
     #[serde(rename = "clip.started")]
@@ -433,6 +498,11 @@ impl What {
             What::ModeChanged { .. } => "mode.changed",
             What::SupervisorJoined { .. } => "supervisor.joined",
             What::SupervisorLeft { .. } => "supervisor.left",
+            What::ConsentChanged { .. } => "consent.changed",
+            What::SupervisorMissed { .. } => "supervisor.missed",
+            What::SupervisorAsked {} => "supervisor.asked",
+            What::SupervisorTookOver { .. } => "supervisor.took_over",
+            What::SupervisorGaveBack { .. } => "supervisor.gave_back",
             What::ClipStarted { .. } => "clip.started",
             What::ClipEnded { .. } => "clip.ended",
             What::ClipCut { .. } => "clip.cut",

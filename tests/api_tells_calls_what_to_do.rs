@@ -205,6 +205,20 @@ async fn a_supervisor_is_steered_and_sent_away() {
     problem(patch(&running.path("/supervisors/anna"), json!({})).await, 404, "not_found").await;
     problem(running.bench.request(Method::DELETE, &agent).send().await.unwrap(), 422, "not_a_supervisor").await;
 
+    // They become the agent, and are a supervisor again; either can be refused.
+    let shown = async || running.bench.get(&running.path("")).await.json::<Value>().await.unwrap()["legs"][2].clone();
+    problem(patch(&path, json!({"take_over": false})).await, 409, "not_now").await;
+    let answer: Value = patch(&path, json!({"take_over": true})).await.json().await.unwrap();
+    assert_eq!(answer["take_over"], true);
+    assert_eq!((&shown().await["role"], &shown().await["stands_in"]), (&json!("agent"), &json!(true)));
+    assert_eq!(patch(&path, json!({"take_over": false})).await.status(), 200);
+    assert_eq!((&shown().await["role"], &shown().await["mode"]), (&json!("supervisor"), &json!("spy")));
+    // Nobody can be called where there is no SIP.
+    let call = json!({"to": "sip:4711@127.0.0.1", "mode": "whisper"});
+    problem(running.post("/supervisors", &call).await, 503, "no_calls").await;
+    problem(running.post("/supervisors", &json!({"mode": "whisper"})).await, 422, "bad_json").await;
+    problem(running.bench.post("/v1/calls/nobody/supervisors", &call.to_string()).await, 404, "no_such_call").await;
+
     assert_eq!(running.bench.request(Method::DELETE, &path).send().await.unwrap().status(), 204);
     problem(running.bench.request(Method::DELETE, &path).send().await.unwrap(), 422, "no_such_leg").await;
     let shown: Value = running.bench.get(&running.path("")).await.json().await.unwrap();

@@ -1,7 +1,7 @@
 //! A dialplan that cannot work is told before the first call, with the line of each step that is wrong.
 
 use sotto::config::{Config, ConfigErrors, Srtp, Step};
-use sotto::event::Mode;
+use sotto::event::{Consent, Mode};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -48,6 +48,7 @@ steps = [
     {play = "hello.wav"},
     {playbook = "sales-discovery"},
     {mode = "whisper"},
+    {consent = "given"},
     {connect = {to = "sip:$1@[::1]:5070", timeout = 45, srtp = "required"}},
     {mode = "barge"},
 ]
@@ -63,7 +64,8 @@ steps = [ {connect = {to = "sip:desk@127.0.0.1"}} ]
     assert!(first.caller_is_agent && first.at.ends_with("p.toml:2"), "{}", first.at);
     assert!(first.called.as_ref().unwrap().is_match("1-2") && !first.called.as_ref().unwrap().is_match("1-2-3"));
     assert!(matches!(&first.steps[2], Step::Play(path) if path.ends_with("plan/hello.wav")));
-    let Step::Connect { to, together, timeout, srtp } = &first.steps[5] else { panic!("connect") };
+    let Step::Connect { to, together, timeout, srtp } = &first.steps[6] else { panic!("connect") };
+    assert_eq!(first.steps[5], Step::Consent(Consent::Given));
     assert!(!together);
     assert_eq!(
         (to.as_slice(), timeout.as_secs(), *srtp),

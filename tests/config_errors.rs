@@ -1,5 +1,6 @@
 //! Whatever is wrong with a configuration is told at once, each with its place, what it is and what to do.
 
+use sotto::call::May;
 use sotto::config::{Config, Step};
 use sotto::event::Mode;
 use std::path::{Path, PathBuf};
@@ -176,6 +177,51 @@ config/sotto.toml:33: trunk.siprec.agent \"[\" is no regular expression (unclose
 config/sotto.toml:33: trunk.siprec.order does not name both sides once; write [\"customer\", \"agent\"] or [\"agent\", \"customer\"]
 config/sotto.toml:33: unknown key trunk.siprec.agents; did you mean agent?";
     assert_eq!(folder.faults(&[]), expected);
+}
+
+#[test]
+fn rules_of_supervision_name_what_there_is() {
+    let wrong = folder(
+        "supervise",
+        r#"
+dialplan.files = ["plan/default.toml"]
+[[trunk]]
+name = "lab"
+sources = ["127.0.0.0/8"]
+[[team]]
+agents = ["("]
+[[team]]
+name = "sales"
+[[supervise]]
+supervisor = "["
+trunk = "lob"
+teams = ["sails"]
+modes = ["spy", "shout"]
+mode = "spy"
+consent = "given"
+"#,
+    );
+    let expected = "\
+config/sotto.toml:6: a team has no name; write name = \"…\"
+config/sotto.toml:7: team.agents \"(\" is no regular expression (unclosed group); see https://docs.rs/regex for the syntax
+config/sotto.toml:11: supervise.supervisor \"[\" is no regular expression (unclosed character class); see https://docs.rs/regex for the syntax
+config/sotto.toml:12: there is no trunk \"lob\"; did you mean lab?
+config/sotto.toml:13: there is no team \"sails\"; did you mean sales?
+config/sotto.toml:14: supervise.modes has \"shout\"; write one of spy, whisper, barge, take_over
+config/sotto.toml:15: unknown key supervise.mode; did you mean modes?
+config/sotto.toml:16: supervise.consent is a text; write true or false";
+    assert_eq!(wrong.faults(&[]), expected);
+
+    let text = "dialplan.files = ['plan/default.toml']\n[[team]]\nname = 'sales'\nagents = ['10..']\n\
+                [[supervise]]\n[[supervise]]\nsupervisor = '47..'\nteams = ['sales']\nagents = ['anna']\n\
+                modes = ['whisper']\nconsent = true\n[[supervise]]\nagents = []\n";
+    let config = folder("supervised", text).load(&[]).unwrap();
+    let [all, some, none] = &config.supervise[..] else { panic!("three rules") };
+    assert!(all.everyone && all.may == May::ALL && !all.consent && all.supervisor.is_none());
+    assert!(!some.everyone && some.consent && some.may == May { whisper: true, ..May::default() });
+    let named = |name| some.agents.iter().any(|p| p.is_match(name));
+    assert!(named("1001") && named("anna") && !named("10011") && !named("berta"));
+    assert!(!none.everyone && none.agents.is_empty(), "an empty list means nobody");
 }
 
 #[test]

@@ -167,3 +167,31 @@ fn what_cannot_be_sent_is_counted() {
         assert_eq!(sockets.unsent(), 0, "{name}");
     }
 }
+
+/// A socket that is given back is as it was: what comes meanwhile waits, and it can be watched elsewhere.
+#[test]
+fn a_socket_is_given_back_whole() {
+    for mut sockets in ways() {
+        let name = sockets.name();
+        let ((here, to), (there, from)) = (socket(V4), socket(V4));
+        let key = sockets.add(here).unwrap();
+        there.send_to(b"first", to).unwrap();
+        assert_eq!(gather(&mut *sockets, 1)[0].1, b"first", "{name}");
+        let taken = sockets.take(key).expect("it was there");
+        assert!(sockets.take(key).is_none(), "{name}");
+        there.send_to(b"second", to).unwrap();
+        let patience = clock::now() + Duration::from_millis(50);
+        sockets.wait(Some(patience)).unwrap();
+        assert!(sockets.next(&mut [0; DATAGRAM]).is_none(), "{name} still watches it");
+        let mut others = ways();
+        let other = others.iter_mut().find(|s| s.name() == name).unwrap();
+        let key = other.add(taken).unwrap();
+        let got = gather(&mut **other, 1);
+        assert_eq!((got[0].0.key, got[0].0.from, &got[0].1[..]), (key, from, &b"second"[..]), "{name}");
+        other.send(key, from, b"third");
+        other.wait(Some(clock::now())).unwrap();
+        let mut room = [0; 16];
+        there.set_nonblocking(false).unwrap();
+        assert_eq!(there.recv_from(&mut room).unwrap(), (5, to), "{name}");
+    }
+}

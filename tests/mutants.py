@@ -230,16 +230,32 @@ mutant("a key counts at every packet", KEYS, "<= LATE {", "> 0 && false {", STEE
 mutant("a late packet is another press", KEYS, "<= LATE {", "== 0 {", lib("call::keys"))
 mutant("a key held long is pressed again", KEYS, "timestamp == last.timestamp.wrapping_add(SEGMENT)", "timestamp == last.timestamp", lib("call::keys"))
 mutant("a key told both ways counts twice", KEYS, "        if told {\n            return false;\n        }\n", "        let _ = told;\n", STEER)
-mutant("everyone's keys steer", LEG, "(self.party.role == Role::Supervisor && self.keypad", "(self.keypad", STEER)
+mutant("everyone's keys steer", LEG, "(self.steers() && self.keypad", "(self.keypad", STEER)
 mutant("a refusal is heard by all", KEYS, "let audience = Audience::Legs(vec![leg]);", "let audience = Audience::Legs(self.legs.iter().map(|l| l.id()).chain([leg]).collect());", STEER)
-mutant("a refused key says nothing", KEYS, "                    self.say_no(id);\n", "", STEER)
+mutant("a refused key says nothing", KEYS, "            self.say_no(id);\n", "", STEER)
 mutant("a key changes another's mode", KEYS, "self.set_supervisor(id, mode, Actor::Person)", "self.set_supervisor(self.legs[self.legs.len() - 1].id(), mode, Actor::Person)", STEER)
 mutant("a volume is another's", KEYS, "        self.legs[at].volume = volume;\n", "        let last = self.legs.len() - 1;\n        self.legs[last].volume = volume;\n", STEER)
 mutant("a volume is everyone's", TICKS, "sum.fade(&mut leg.fader, leg.volume);", "sum.fade(&mut leg.fader, crate::media::volume::Volume::decibels(6).unwrap_or_default());", STEER)
 mutant("a volume leaves relay be", ENGINE, "listener.can_be_sent_to() && listener.volume.is_unity()", "listener.can_be_sent_to()", STEER)
-mutant("who leaves stays", KEYS, "Key::Leave => self.remove_leg(at, \"supervisor left\".into()),", "Key::Leave => {}", STEER)
+mutant("who leaves stays", KEYS, "                self.remove_leg(at, \"supervisor left\".into());\n", "", STEER)
 mutant("a listener answers a call", COMMANDS, "l.party.role != Role::Supervisor && !matches!(l.place,", "!matches!(l.place,", STEER)
 mutant("who joins may whisper anywhere", COMMANDS, "        if supervises && spec.mode == Mode::Whisper {", "        if false {")
+
+# ---- taking over, and the next call
+TAKEN = test("supervisors_take_over")
+SUPERVISE = "src/call/supervise.rs"
+mutant("who takes over lets the tail of a whisper out", COMMANDS, "leg.mute(now + MUTE);", "leg.mute(now);")
+mutant("who has just taken over is recorded at once", ENGINE, "self.allows(leg.live_party(self.now), p)", "self.allows(leg.party, p)")
+mutant("who was taken over from stays", SUPERVISE, "        self.move_agents(&aside, Place::Aside);\n", "")
+mutant("who was taken over from stays away", SUPERVISE, "        self.move_agents(&back, Place::InConversation);\n", "")
+mutant("who leaves having taken over takes the agent along", COMMANDS, "        self.come_back(at);\n        self.send_report(at, true);\n", "        self.send_report(at, true);\n")
+mutant("two take over", SUPERVISE, "if self.legs.iter().any(Leg::stands_in) {", "if false {")
+mutant("whoever stands in dials with their keys", PACKETS, "=> !leg.stands_in(),", "=> true,", TAKEN)
+mutant("the rules are asked and not heeded", SUPERVISE, "if allowed { Ok(()) } else", "if allowed || true { Ok(()) } else", TAKEN)
+mutant("whoever may not takes over", SUPERVISE, "is_some_and(|s| !s.may.take_over)", "is_some_and(|_| false)", TAKEN)
+mutant("a line begins anew in the next call", LEG, "        self.sender.resume(now, onward.line);\n", "", TAKEN)
+mutant("the rest of a press counts in the next call", LEG, "        self.keypad = Keypad::resume(now, onward.held);\n", "", TAKEN)
+mutant("anybody's key cuts what is told", SUPERVISE, "find(|c| c.told == Some(leg))", "find(|c| c.told.is_some())", TAKEN)
 
 # ---- reports
 XR = "src/media/xr.rs"

@@ -83,6 +83,7 @@ struct Counts {
     clips: u64,
     mixed: u64,
     recorded: u64,
+    taken_over: u64,
 }
 
 struct World {
@@ -131,6 +132,7 @@ fn nothing_is_heard_that_should_not_be() {
     println!("{:.0} commands a second", counts.commands as f64 / took.as_secs_f64());
     // A test that never saw the thing it guards proves nothing.
     assert!(counts.relayed > commands / 8 && counts.mixed > commands / 10 && counts.clips > commands / 50);
+    assert!(counts.taken_over > commands / 2000);
 }
 
 fn number(name: &str, otherwise: u64) -> u64 {
@@ -587,11 +589,13 @@ impl World {
             31..35 => self.far_end(leg, counts),
             35..38 => self.new_ssrc(leg),
             38..42 => self.media(leg, counts),
-            42..58 => self.supervisor(counts),
+            42..54 => self.supervisor(counts),
+            54..58 => self.take_over(counts),
             58..68 => self.coach(counts),
             68..94 => self.play(counts),
             94..96 => self.cut(counts),
-            96..98 => self.pause(leg),
+            96 => self.pause(leg),
+            97 => self.told(leg, counts),
             98 if self.seed.below(20) == 0 => self.close(counts),
             _ => self.stray(leg, counts),
         }
@@ -639,6 +643,7 @@ impl World {
 
     fn remove(&mut self, leg: LegId, counts: &mut Counts) {
         self.note(format!("remove {leg}"));
+        self.oracle.come_back(leg);
         self.oracle.stranger(leg);
         if let Some(slot) = self.speakers[&leg].slot {
             self.free_at[slot] = self.now + QUARANTINE;
@@ -652,12 +657,7 @@ impl World {
     fn place(&mut self, leg: LegId, counts: &mut Counts) {
         let place = self.some_place();
         self.note(format!("place {leg} {place:?}"));
-        let known = self.oracle.legs.get_mut(&leg).unwrap();
-        if known.place != place && place == Place::Aside {
-            known.place = place;
-            self.oracle.narrow(&[leg]);
-        }
-        self.oracle.legs.get_mut(&leg).unwrap().place = place;
+        self.oracle.put(leg, place);
         self.carry(Command::SetPlace { leg, place }, counts).unwrap();
         self.no_clip_without_audience();
     }
@@ -665,11 +665,8 @@ impl World {
     fn role(&mut self, leg: LegId, counts: &mut Counts) {
         let role = self.some_role();
         self.note(format!("role {leg} {role:?}"));
-        let known = self.oracle.legs.get_mut(&leg).unwrap();
-        if known.role != role {
-            (known.role, known.mode) = (role, Mode::Spy);
-            self.oracle.stranger(leg);
-        }
+        self.oracle.come_back(leg);
+        self.oracle.becomes(leg, role, self.now + WIDENING_MUTE);
         self.carry(Command::SetRole { leg, role }, counts).unwrap();
         self.no_clip_without_audience();
     }
@@ -756,6 +753,59 @@ impl World {
         self.check_answer(ack, refused, counts);
     }
 
+    /// A supervisor becomes the agent, or one who did gives back; half of the time whoever cannot.
+    fn take_over(&mut self, counts: &mut Counts) {
+        let Some(some) = self.some_leg() else { return };
+        let apt = |(l, k): &(&LegId, &Known)| k.role == Role::Supervisor || self.oracle.stands_in.contains_key(*l);
+        let apt: Vec<LegId> = self.oracle.legs.iter().filter(apt).map(|(l, _)| *l).collect();
+        let leg = if apt.is_empty() { some } else { apt[self.seed.below(apt.len() as u64) as usize] };
+        let refused = if let Some(back) = self.oracle.stands_in.get(&leg).cloned() {
+            self.note(format!("give back {leg}"));
+            let left = back.iter().any(|l| self.oracle.legs.contains_key(l));
+            if left {
+                self.oracle.come_back(leg);
+            }
+            let ack = self.carry(Command::GiveBack { leg }, counts);
+            return self.check_answer(ack, (!left).then_some("not now"), counts);
+        } else {
+            self.note(format!("take over {leg}"));
+            self.oracle.takes_over(leg)
+        };
+        if let Ok(aside) = &refused {
+            counts.taken_over += 1;
+            for agent in aside {
+                self.oracle.put(*agent, Place::Aside);
+            }
+            self.oracle.becomes(leg, Role::Agent, self.now + WIDENING_MUTE);
+            self.oracle.stands_in.insert(leg, aside.clone());
+        }
+        let ack = self.carry(Command::TakeOver { leg }, counts);
+        self.check_answer(ack, refused.err(), counts);
+        self.no_clip_without_audience();
+    }
+
+    /// Something is said to one leg alone, wherever it is.
+    fn told(&mut self, leg: LegId, counts: &mut Counts) {
+        let Some(slot) = self.free_slot() else { return };
+        let pulses = 1 + self.seed.below(60) as usize;
+        self.note(format!("tell {leg} {pulses} pulses, place {slot}"));
+        let rule = Audience::Legs(vec![leg]);
+        let refused = (self.oracle.clips.len() >= 8).then_some("too many");
+        let ack = self.carry(Command::Tell { leg, pcm: pulsing(pulses, slot), text: "".into() }, counts);
+        self.begin(&ack, rule, (slot, pulses, false));
+        self.check_answer(ack, refused, counts);
+    }
+
+    fn begin(&mut self, ack: &Result<Ack, Refusal>, rule: Audience, (slot, pulses, looped): (usize, usize, bool)) {
+        if let Ok(Ack::Clip(clip)) = ack {
+            self.owners[slot] = Owner::Clip(*clip);
+            self.free_at[slot] = i64::MAX;
+            let known =
+                KnownClip { rule, slot, pulses, looped, audience: None, roles: Vec::new(), got: BTreeMap::new() };
+            self.oracle.clips.insert(*clip, known);
+        }
+    }
+
     fn coach(&mut self, counts: &mut Counts) {
         let mode = self.some_mode();
         self.note(format!("coach {mode:?}"));
@@ -801,24 +851,13 @@ impl World {
         let pulses = 1 + self.seed.below(60) as usize;
         let looped = self.seed.below(12) == 0;
         self.note(format!("play {rule:?} {pulses} pulses, place {slot}, looped {looped}"));
-        let pcm = Sound::rendered([1, 2, 6].map(|ratio| {
-            let mut pcm = vec![0i16; pulses * SLOTS * ratio];
-            pcm.iter_mut().skip(slot * ratio).step_by(SLOTS * ratio).for_each(|s| *s = CLICK);
-            pcm.into()
-        }));
         let refused = match self.oracle.refusal(&rule) {
             None if self.oracle.clips.len() >= 8 => Some("too many"),
             refusal => refusal,
         };
-        let spec = ClipSpec { pcm: pcm.unwrap(), audience: rule.clone(), looped, text: None };
+        let spec = ClipSpec { pcm: pulsing(pulses, slot), audience: rule.clone(), looped, text: None };
         let ack = self.carry(Command::Play(spec), counts);
-        if let Ok(Ack::Clip(clip)) = ack {
-            self.owners[slot] = Owner::Clip(clip);
-            self.free_at[slot] = i64::MAX;
-            let known =
-                KnownClip { rule, slot, pulses, looped, audience: None, roles: Vec::new(), got: BTreeMap::new() };
-            self.oracle.clips.insert(clip, known);
-        }
+        self.begin(&ack, rule, (slot, pulses, looped));
         self.check_answer(ack, refused, counts);
     }
 
@@ -906,6 +945,16 @@ fn clicking(codec: Codec, ms: i64, slot: Option<usize>) -> Vec<u8> {
     let mut payload = Vec::new();
     Encoder::new(codec, OpusWish::default()).encode(&pcm, &mut payload);
     payload
+}
+
+/// A clip with a click on one place.
+fn pulsing(pulses: usize, slot: usize) -> Sound {
+    let pcm = [1, 2, 6].map(|ratio| {
+        let mut pcm = vec![0i16; pulses * SLOTS * ratio];
+        pcm.iter_mut().skip(slot * ratio).step_by(SLOTS * ratio).for_each(|s| *s = CLICK);
+        pcm.into()
+    });
+    Sound::rendered(pcm).unwrap()
 }
 
 /// Whether a source may have this place: neither it nor where it comes when resampled is another's.

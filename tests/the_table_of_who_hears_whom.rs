@@ -144,3 +144,33 @@ fn a_named_audience_is_exactly_who_hears() {
     assert!(tones::hears(&stage.sounds(agent, 200), CLIP));
     assert!(!tones::hears(&stage.sounds(customer, 200), CLIP));
 }
+
+/// Two supervisors hear one another unless spying, whatever mode the listener is in; everyone else by each one's own mode.
+#[test]
+fn two_supervisors_in_every_pair_of_modes() {
+    for first in MODES {
+        for second in MODES {
+            let mut stage = Stage::new(5);
+            let roles = [
+                (Role::Customer, Mode::Spy),
+                (Role::Agent, Mode::Spy),
+                (Role::Supervisor, first),
+                (Role::Supervisor, second),
+                (Role::Earpiece, Mode::Spy),
+            ];
+            let joined = roles.iter().zip(TONES);
+            let legs: Vec<_> = joined
+                .map(|((role, mode), hz)| join(&mut stage, *role, Place::InConversation, *mode, hz, Codec::Pcmu))
+                .collect();
+            stage.run(800);
+            for (l, (listener, _)) in roles.iter().enumerate() {
+                let sound = stage.sounds(legs[l], 400);
+                for (s, (source, mode)) in roles.iter().enumerate().filter(|(s, _)| *s != l) {
+                    let wanted = expected(*listener, *source, *mode);
+                    let heard = tones::hears(&sound, TONES[s]);
+                    assert_eq!(heard, wanted, "{listener:?} ← {source:?}, supervisors in {first:?} and {second:?}");
+                }
+            }
+        }
+    }
+}

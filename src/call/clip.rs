@@ -31,6 +31,8 @@ pub(crate) struct Clip {
     gain: f32,
     /// A signal, this loud, and not words: nothing to be kept from anybody.
     pub signal: Option<Volume>,
+    /// Told to one leg alone, until that presses a key.
+    pub told: Option<LegId>,
     /// Empty until the first sample leaves.
     ears: Vec<Ear>,
     audience: Vec<LegId>,
@@ -184,12 +186,29 @@ impl Clips {
         }
     }
 
+    /// Takes in what is told to one leg alone, if it is a clip.
+    pub fn add_told(&mut self, spec: ClipSpec, leg: LegId) -> Result<ClipId, Refusal> {
+        let id = self.add(spec)?;
+        self.queue.last_mut().into_iter().for_each(|clip| clip.told = Some(leg));
+        Ok(id)
+    }
+
     fn push(&mut self, spec: ClipSpec, signal: Option<Volume>) -> ClipId {
         self.named += 1;
         self.waiting += 1;
         let id = ClipId(self.named);
         let (prelude, gain) = (Sound::default(), 1.0);
-        self.queue.push(Clip { id, spec, prelude, gain, signal, ears: Vec::new(), audience: Vec::new(), begun: false });
+        self.queue.push(Clip {
+            id,
+            spec,
+            prelude,
+            gain,
+            signal,
+            told: None,
+            ears: Vec::new(),
+            audience: Vec::new(),
+            begun: false,
+        });
         id
     }
 

@@ -4,6 +4,7 @@ use crate::call::engine::Call;
 use crate::call::leg::Leg;
 use crate::call::mode::{self, Party, Source};
 use crate::call::record::Track;
+use crate::call::supervise::{Manner, May, Onward, Supervision};
 use crate::call::{Ack, Audience, CallState, CallView, ClipSpec, Command, LegMedia, LegSpec, Refusal, Speaker};
 use crate::event::{Actor, Address, Mode, Place, Role, What};
 use crate::id::{ClipId, LegId};
@@ -21,10 +22,18 @@ impl Call {
         }
         match command {
             Command::AddLeg(spec) => self.add_leg(spec),
+            Command::Supervise(supervising) => self.supervise(supervising),
+            Command::MoveOn { leg, reason } => self.move_on(leg, reason),
+            Command::TakeOver { leg } => self.take_over(leg),
+            Command::GiveBack { leg } => self.give_back(leg),
+            Command::Tell { leg, pcm, text } => self.tell_leg(leg, pcm, text),
             Command::SetMedia { leg, media } => self.with_leg(leg, |call, at| call.set_media(at, media)),
             Command::SetPlace { leg, place } => self.with_leg(leg, |call, at| call.set_place(at, place)),
             Command::SetHeld { leg, place } => self.with_leg(leg, |call, at| call.set_held(at, place)),
-            Command::SetRole { leg, role } => self.with_leg(leg, |call, at| call.set_role(at, role)),
+            Command::SetRole { leg, role } => self.with_leg(leg, |call, at| {
+                call.come_back(at);
+                call.set_role(at, role);
+            }),
             Command::FarEndChanged { leg } => self.with_leg(leg, Call::far_end_changed),
             Command::SetAddress { leg, address } => self.with_leg(leg, |call, at| call.set_address(at, address)),
             Command::RemoveLeg { leg, reason } => self.with_leg(leg, |call, at| call.remove_leg(at, reason)),
@@ -37,6 +46,10 @@ impl Call {
             Command::Pause => self.pause(),
             Command::Resume => self.resume(),
             Command::Close => Ok(self.close()),
+            Command::SetConsent { consent } => {
+                self.tell(None, What::ConsentChanged { consent });
+                Ok(Ack::Done)
+            }
             Command::Describe => Ok(Ack::View(self.view())),
             Command::End { reason } => Ok(self.end(reason)),
         }
@@ -49,6 +62,17 @@ impl Call {
     }
 
     fn add_leg(&mut self, spec: LegSpec) -> Result<Ack, Refusal> {
+        let supervision = (spec.role == Role::Supervisor).then(|| Supervision::new(May::ALL, self.agents(), self.now));
+        self.add(spec, supervision, None)
+    }
+
+    /// A leg joins; `onward`: with a line that another call has left off.
+    pub(super) fn add(
+        &mut self,
+        spec: LegSpec,
+        supervision: Option<Supervision>,
+        onward: Option<Onward>,
+    ) -> Result<Ack, Refusal> {
         if self.legs.len() >= MAX_LEGS {
             return Err(Refusal::Limit("a call may have 16 legs at most"));
         }
@@ -62,11 +86,19 @@ impl Call {
         self.named_legs += 1;
         let id = LegId(self.named_legs);
         let joined = What::LegJoined { role: spec.role, address: spec.address.clone() };
-        let supervisor = What::SupervisorJoined { who: spec.address.clone(), mode: spec.mode };
-        self.legs.push(Leg::new(id, spec, self.options.ears.duck, self.now, &mut self.seed));
+        let (who, mode) = (spec.address.clone(), spec.mode);
+        let mut leg = Leg::new(id, spec, self.options.ears.duck, self.now, &mut self.seed);
+        onward.iter().for_each(|onward| leg.resume(self.now, onward));
+        self.legs.push(leg);
         self.tell(Some(id), joined);
-        if supervises {
-            self.tell(Some(id), supervisor);
+        if let Some(mut supervision) = supervision {
+            supervision.is(self.now, Manner::In(mode));
+            let whom = supervision.whom.clone();
+            self.legs
+                .iter_mut()
+                .filter(|l| l.id() == id)
+                .for_each(|l| l.supervision = Some(supervision.clone().into()));
+            self.tell(Some(id), What::SupervisorJoined { who, mode, whom });
             if barges {
                 self.announce_barge();
             }
@@ -91,7 +123,7 @@ impl Call {
 
     /// What was said before a leg took part, or after it stepped aside, is for nobody: while it is aside it is not listened
     /// to, and `reroute` forgets what waits in its buffer.
-    fn set_place(&mut self, at: usize, place: Place) {
+    pub(super) fn set_place(&mut self, at: usize, place: Place) {
         if self.legs[at].place == place {
             return;
         }
@@ -129,15 +161,23 @@ impl Call {
         }
     }
 
-    fn set_role(&mut self, at: usize, role: Role) {
-        let leg = &mut self.legs[at];
-        if leg.party.role == role {
+    pub(super) fn set_role(&mut self, at: usize, role: Role) {
+        if self.legs[at].party.role == role {
             return;
+        }
+        let now = self.now;
+        let leg = &mut self.legs[at];
+        if leg.party.role == Role::Supervisor {
+            // What they whispered last is not to be heard by those who hear them now.
+            leg.mute(now + MUTE);
         }
         leg.party.role = role;
         leg.voice.forget();
         // Whoever becomes a supervisor is heard by nobody until somebody says otherwise.
         leg.set_mode(Mode::Spy, MediaTime::ZERO);
+        if role == Role::Supervisor && leg.supervision.is_none() {
+            leg.supervision = Some(Supervision::new(May::ALL, Vec::new(), now).into());
+        }
         let id = leg.id();
         self.clips.lose(id, |_| true);
         self.changed(at, "role");
@@ -165,12 +205,18 @@ impl Call {
     }
 
     pub(super) fn remove_leg(&mut self, at: usize, reason: String) {
+        self.come_back(at);
         self.send_report(at, true);
+        self.take_out(at, reason);
+    }
+
+    /// The leg is gone; its line may go on elsewhere.
+    pub(super) fn take_out(&mut self, at: usize, reason: String) {
         let leg = self.legs.remove(at);
         self.clips.lose(leg.id(), |_| true);
         self.tell(Some(leg.id()), What::LegLeft { role: leg.party.role, reason: reason.clone() });
         if leg.party.role == Role::Supervisor {
-            self.tell(Some(leg.id()), What::SupervisorLeft { who: leg.address.clone(), mode: leg.mode(), reason });
+            self.tell(Some(leg.id()), leg.supervisor_left(self.now, leg.mode(), reason));
         }
         self.regroup();
     }
@@ -234,6 +280,7 @@ impl Call {
         if party.role != Role::Supervisor {
             return Err(Refusal::NotASupervisor(leg));
         }
+        self.legs[at].may(mode)?;
         if mode == Mode::Whisper && from == Mode::Spy {
             self.whisper_is_private()?;
         }
@@ -242,6 +289,8 @@ impl Call {
         }
         let until = if self.widens(party, from, mode) { self.now + MUTE } else { MediaTime::ZERO };
         self.legs[at].set_mode(mode, until);
+        let now = self.now;
+        self.legs[at].supervision.iter_mut().for_each(|s| s.is(now, Manner::In(mode)));
         if mode == Mode::Barge && from != mode {
             self.announce_barge();
         }

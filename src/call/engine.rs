@@ -241,7 +241,7 @@ impl Call {
     }
 
     fn is_tapped(&self, leg: &Leg) -> bool {
-        [Purpose::Transcribing, Purpose::Recording].into_iter().any(|p| self.allows(leg.party, p))
+        [Purpose::Transcribing, Purpose::Recording].into_iter().any(|p| self.allows(leg.live_party(self.now), p))
     }
 
     fn is_mixed(&self, leg: &Leg) -> bool {
@@ -476,7 +476,7 @@ impl Call {
 pub(super) fn hears(now: MediaTime, permits: Permits, listener: &Leg, source: &Leg) -> bool {
     let supervises = listener.party.role == Role::Supervisor;
     let permitted = !supervises || allowed(source.party, Purpose::Listening, permits);
-    let source = Source::Leg { party: source.party, mode: source.live_mode(now) };
+    let source = Source::Leg { party: source.live_party(now), mode: source.live_mode(now) };
     permitted && !listener.is_forked() && mode::gain(listener.party, source).is_heard()
 }
 

@@ -72,8 +72,8 @@ impl Call {
             .chain(spy(None, self.mode))
             .chain(supervisors.clone().filter_map(|l| spy(Some(l.id()), l.mode())))
             .chain(supervisors.flat_map(|l| {
-                let (role, who, reason) = (Role::Supervisor, l.address.clone(), "an internal error");
-                let left = What::SupervisorLeft { who, mode: Mode::Spy, reason: reason.into() };
+                let (role, reason) = (Role::Supervisor, "an internal error");
+                let left = l.supervisor_left(self.now, Mode::Spy, reason.into());
                 [What::LegLeft { role, reason: reason.into() }, left].map(|what| event(Some(l.id()), what))
             }))
             .collect()

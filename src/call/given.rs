@@ -13,6 +13,12 @@ impl Command {
         match self {
             Command::Describe | Command::Press { .. } => None,
             Command::AddLeg(_)
+            | Command::Supervise(_)
+            | Command::SetConsent { .. }
+            | Command::MoveOn { .. }
+            | Command::TakeOver { .. }
+            | Command::GiveBack { .. }
+            | Command::Tell { .. }
             | Command::SetMedia { .. }
             | Command::SetPlace { .. }
             | Command::SetHeld { .. }

@@ -1,4 +1,5 @@
-//! The keys of a supervisor's telephone: `4` spy, `5` whisper, `6` barge, `#` volume, `0` leave (DESIGN §6).
+//! The keys of a supervisor's telephone: `4` spy, `5` whisper, `6` barge, `7` take over and give back, `*` next call, `#`
+//! volume, `0` leave (DESIGN §6).
 //!
 //! In come telephone events (RFC 4733) and keys told by INFO; what they mean is carried out here. A key counts once,
 //! however many packets tell of it, and only the supervisor learns that one was refused: by a short low tone. What was
@@ -6,10 +7,11 @@
 
 use crate::call::engine::Call;
 use crate::call::{Ack, Audience, ClipSpec, Refusal, Sound};
-use crate::event::{Actor, Mode};
+use crate::event::{Actor, Mode, What};
 use crate::id::LegId;
 use crate::media::rtp::Header;
 use crate::time::{MediaTime, Samples};
+use serde::{Deserialize, Serialize};
 use std::sync::LazyLock;
 
 /// A packet of an event that began this many timestamp units or less before the last one is late: 1 s at 48 kHz, 6 s
@@ -27,6 +29,8 @@ pub enum Key {
     Mode(Mode),
     /// The next step of the volume's round.
     Volume,
+    /// Become the agent, or be a supervisor again.
+    TakeOver,
     /// Hang up.
     Leave,
     /// The next call of those they may hear.
@@ -41,6 +45,7 @@ impl Key {
             4 => Some(Key::Mode(Mode::Spy)),
             5 => Some(Key::Mode(Mode::Whisper)),
             6 => Some(Key::Mode(Mode::Barge)),
+            7 => Some(Key::TakeOver),
             10 => Some(Key::Next),
             11 => Some(Key::Volume),
             _ => None,
@@ -49,7 +54,8 @@ impl Key {
 }
 
 /// How a key was told.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Way {
     /// Telephone events.
     Rtp,
@@ -68,7 +74,15 @@ pub(crate) struct Keypad {
 struct Event {
     ssrc: u32,
     timestamp: u32,
-    code: u8,
+    /// None where it was pressed in another call.
+    code: Option<u8>,
+}
+
+/// What a keypad was doing when its telephone left for another call: without the key, which nobody is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Held {
+    event: Option<(u32, u32)>,
+    asked: Option<Way>,
 }
 
 impl Keypad {
@@ -81,13 +95,25 @@ impl Keypad {
             if last.timestamp.wrapping_sub(timestamp) <= LATE {
                 return None;
             }
-            if last.code == code && timestamp == last.timestamp.wrapping_add(SEGMENT) {
+            if last.code == Some(code) && timestamp == last.timestamp.wrapping_add(SEGMENT) {
                 last.timestamp = timestamp;
                 return None;
             }
         }
-        self.event = Some(Event { ssrc, timestamp, code });
+        self.event = Some(Event { ssrc, timestamp, code: Some(code) });
         Key::of_event(code)
+    }
+
+    /// The rest of a press belongs to the call it was meant for.
+    pub fn held(&self) -> Held {
+        let asked = self.pressed.filter(|(_, key, _)| *key == Key::Next).map(|(.., way)| way);
+        Held { event: self.event.as_ref().map(|e| (e.ssrc, e.timestamp)), asked }
+    }
+
+    /// A telephone that comes from another call.
+    pub fn resume(now: MediaTime, held: Held) -> Keypad {
+        let event = held.event.map(|(ssrc, timestamp)| Event { ssrc, timestamp, code: None });
+        Keypad { event, pressed: held.asked.map(|way| (now, Key::Next, way)) }
     }
 
     /// Whether a press is one of its own: not that which was told the other way a moment ago.
@@ -115,17 +141,30 @@ impl Call {
     /// Does what the supervisor at `at` wants.
     pub(super) fn obey(&mut self, at: usize, key: Key) {
         let leg = &self.legs[at];
-        let (id, volume) = (leg.id(), leg.volume.next());
-        match key {
-            Key::Mode(mode) => {
-                if self.set_supervisor(id, mode, Actor::Person).is_err() {
-                    self.say_no(id);
-                }
-            }
-            Key::Volume => self.set_volume(at, volume),
-            Key::Leave => self.remove_leg(at, "supervisor left".into()),
+        let (id, volume, stands_in) = (leg.id(), leg.volume.next(), leg.stands_in());
+        self.cut_what_is_told(id);
+        let done = match key {
+            Key::Mode(mode) => self.set_supervisor(id, mode, Actor::Person).map(drop),
+            Key::TakeOver if stands_in => self.give_back(id).map(drop),
+            Key::TakeOver => self.take_over(id).map(drop),
+            // Nobody leaves a customer alone by a slip of the finger.
+            Key::Next if stands_in => Err(Refusal::NotNow("whoever has taken over gives back first")),
             // Those they may hear are not known to a call.
-            Key::Next => {}
+            Key::Next => {
+                self.tell(Some(id), What::SupervisorAsked {});
+                Ok(())
+            }
+            Key::Volume => {
+                self.set_volume(at, volume);
+                Ok(())
+            }
+            Key::Leave => {
+                self.remove_leg(at, "supervisor left".into());
+                Ok(())
+            }
+        };
+        if done.is_err() {
+            self.say_no(id);
         }
     }
 

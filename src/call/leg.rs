@@ -5,6 +5,7 @@ use crate::call::far_end::FarEnd;
 use crate::call::keys::{Key, Keypad, Way};
 use crate::call::line::Line;
 use crate::call::mode::Party;
+use crate::call::supervise::{Onward, Supervision};
 use crate::call::voice::{Voice, Wanted};
 use crate::call::watch::Watch;
 use crate::call::{LegMedia, LegSpec, LegView};
@@ -88,6 +89,8 @@ pub(crate) struct Leg {
     /// How loud it hears.
     pub volume: Volume,
     pub fader: Fader,
+    /// Of a supervisor, and of an agent who was one a moment ago.
+    pub supervision: Option<Box<Supervision>>,
     keypad: Keypad,
     mode: Mode,
     muted_until: MediaTime,
@@ -130,6 +133,7 @@ impl Leg {
             report_due: rtcp::due(now, seed, true),
             volume: Volume::default(),
             fader: Fader::default(),
+            supervision: None,
             keypad: Keypad::default(),
             mode: spec.mode,
             muted_until: MediaTime::ZERO,
@@ -165,6 +169,31 @@ impl Leg {
             self.voice.pull(Ear::Mix, at);
         }
     }
+    /// Whether it is a supervisor who has taken over.
+    pub fn stands_in(&self) -> bool {
+        self.supervision.as_ref().is_some_and(|s| s.stands_in())
+    }
+    /// Whether its keys steer us: a supervisor's, whatever they are just now.
+    pub fn steers(&self) -> bool {
+        self.party.role == Role::Supervisor || self.stands_in()
+    }
+    /// As those who might hear it see it. Who was a supervisor a moment ago is muted: what they whispered last is not let
+    /// out.
+    pub fn live_party(&self, now: MediaTime) -> Party {
+        let muted = self.party.role != Role::Supervisor && now < self.muted_until;
+        Party { place: if muted { Place::Aside } else { self.party.place }, ..self.party }
+    }
+    /// The line goes on where it was in another call.
+    pub fn resume(&mut self, now: MediaTime, onward: &Onward) {
+        self.sender.resume(now, onward.line);
+        self.keypad = Keypad::resume(now, onward.held);
+        self.volume = onward.volume;
+    }
+    /// What the next call goes on from.
+    pub fn onward(&self, now: MediaTime) -> Onward {
+        Onward { line: self.sender.line(now), held: self.keypad.held(), volume: self.volume }
+    }
+
     /// The mode it was set to. Counts for supervisors alone.
     pub fn mode(&self) -> Mode {
         self.mode
@@ -179,6 +208,10 @@ impl Leg {
     }
     pub fn set_mode(&mut self, mode: Mode, muted_until: MediaTime) {
         self.mode = mode;
+        self.mute(muted_until);
+    }
+    /// Heard by nobody until then.
+    pub fn mute(&mut self, muted_until: MediaTime) {
         self.muted_until = self.muted_until.max(muted_until);
     }
 
@@ -189,7 +222,7 @@ impl Leg {
     }
     /// The same for a key told otherwise.
     pub fn pressed(&mut self, now: MediaTime, key: Key, way: Way) -> Option<Key> {
-        (self.party.role == Role::Supervisor && self.keypad.counts(now, key, way)).then_some(key)
+        (self.steers() && self.keypad.counts(now, key, way)).then_some(key)
     }
 
     /// Of the samples it speaks and hears.
@@ -360,6 +393,7 @@ impl Leg {
             role: self.party.role,
             place: self.party.place,
             mode: (self.party.role == Role::Supervisor).then_some(self.mode),
+            stands_in: self.stands_in(),
             volume: self.volume,
             address: self.address.clone(),
             codec: self.media.codec,

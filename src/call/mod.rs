@@ -24,6 +24,7 @@ mod record;
 mod shape;
 mod signal;
 mod sound;
+mod supervise;
 mod ticks;
 mod voice;
 mod watch;
@@ -34,9 +35,10 @@ pub use far_end::{FarEnd, FarSummary};
 pub use keys::Key;
 pub use shape::Shape;
 pub use sound::Sound;
+pub use supervise::{May, Onward, Supervising};
 pub mod sdp;
 
-use crate::event::{Actor, Address, Event, Mode, Place, Role};
+use crate::event::{Actor, Address, Consent, Event, Mode, Place, Role};
 use crate::id::{CallCode, ClipId, LegId};
 use crate::media::codec::Codec;
 use crate::media::pcm::Rate;
@@ -144,6 +146,23 @@ pub struct ClipSpec {
 pub enum Command {
     /// A leg joins. Answers `Ack::Leg`.
     AddLeg(LegSpec),
+    /// A supervisor joins, in conversation. Answers `Ack::Leg`.
+    Supervise(Supervising),
+    /// A supervisor goes on to another call: the leg leaves this one, and its line is to be kept up. Answers
+    /// `Ack::Onward`.
+    MoveOn { leg: LegId, reason: String },
+    /// A supervisor becomes the agent, and the agents are aside until it is one again.
+    TakeOver { leg: LegId },
+    /// The supervisor who took over is one again, in spy, and the agents are back.
+    GiveBack { leg: LegId },
+    /// Said to one leg alone, wherever it is; the first key of that leg cuts it short. Answers `Ack::Clip`.
+    Tell {
+        leg: LegId,
+        /// As for `ClipSpec`.
+        #[serde(rename = "samples", with = "given::length")]
+        pcm: Sound,
+        text: crate::event::Words,
+    },
     /// A leg was renegotiated: latching opens anew (DESIGN §5).
     SetMedia { leg: LegId, media: LegMedia },
     /// A leg takes part, or steps aside.
@@ -176,6 +195,8 @@ pub enum Command {
     Resume,
     /// The coach goes: ears close, clips are cut, the people go on.
     Close,
+    /// Whether the customer agrees to be listened to is known.
+    SetConsent { consent: Consent },
     /// Describe the call. Answers `Ack::View`.
     Describe,
     /// The call is over.
@@ -195,6 +216,8 @@ pub enum Ack {
     Mode { mode: Mode, effective: BTreeMap<LegId, u32> },
     /// The call as it is.
     View(CallView),
+    /// What the next call goes on from.
+    Onward(Onward),
 }
 
 /// Why a command was not carried out. Nothing was changed and nothing played.
@@ -209,6 +232,12 @@ pub enum Refusal {
     /// Only supervisors and the coach have modes.
     #[error("{0} is no supervisor: it has no mode")]
     NotASupervisor(LegId),
+    /// The rules for this supervisor (`[[supervise]]`).
+    #[error("this supervisor may not {0}")]
+    NotPermitted(&'static str),
+    /// Not as things are.
+    #[error("{0}")]
+    NotNow(&'static str),
     /// DESIGN §2.4.
     #[error("a whisper cannot be private here: {0}")]
     NotPrivate(&'static str),
@@ -280,6 +309,8 @@ pub struct LegView {
     pub place: Place,
     /// Its mode, if it is a supervisor.
     pub mode: Option<Mode>,
+    /// Whether it is a supervisor who has taken over from the agent.
+    pub stands_in: bool,
     /// How loud it hears, in decibels.
     pub volume: Volume,
     /// Its address.

@@ -287,7 +287,7 @@ fn follows(listener: &Leg, source: &Leg) -> bool {
 /// Customer, agent, or the bridge that stands for one: those whose digits mean something to the other side.
 fn is_party(leg: &Leg) -> bool {
     match leg.party.role {
-        Role::Customer | Role::Agent | Role::Bridge => true,
+        Role::Customer | Role::Agent | Role::Bridge => !leg.stands_in(),
         Role::Supervisor | Role::Earpiece => false,
     }
 }

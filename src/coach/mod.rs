@@ -181,6 +181,11 @@ impl Coach {
             | What::ModeChanged { .. }
             | What::SupervisorJoined { .. }
             | What::SupervisorLeft { .. }
+            | What::ConsentChanged { .. }
+            | What::SupervisorMissed { .. }
+            | What::SupervisorAsked {}
+            | What::SupervisorTookOver { .. }
+            | What::SupervisorGaveBack { .. }
             | What::SpeechGap { .. }
             | What::MomentDetected { .. }
             | What::PromptOffered { .. }

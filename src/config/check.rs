@@ -47,8 +47,10 @@ pub(super) fn sip(mut section: Section<'_>, faults: &Faults) -> Sip {
         seconds => Some(seconds as u32),
     };
     let min_se = section.whole("min_se", 90..=86_400).map_or(90, |w| w.value as u32);
+    let announce = section.flag("announce").unwrap_or(true);
     section.end();
-    Sip { listen, external_address, hold_music, session_expires: session_expires.map(|s| s.max(min_se)), min_se }
+    let session_expires = session_expires.map(|s| s.max(min_se));
+    Sip { listen, external_address, hold_music, session_expires, min_se, announce }
 }
 
 fn hold_music(written: Written<String>, faults: &Faults) -> HoldMusic {

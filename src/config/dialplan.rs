@@ -6,7 +6,7 @@ use super::check::{mode, one_of, pattern, srtp};
 use super::fault::{Faults, Origin};
 use super::raw::{Section, Written, nearest, parse};
 use crate::call::sdp::Srtp;
-use crate::event::Mode;
+use crate::event::{Consent, Mode};
 use regex::Regex;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -57,6 +57,8 @@ pub enum Step {
         /// The mode they begin in.
         mode: Mode,
     },
+    /// What the customer says about being listened to is known.
+    Consent(Consent),
     /// Use another playbook for this call.
     Playbook(String),
     /// Refuse the call, or end it, with a status and a reason.
@@ -68,13 +70,18 @@ pub enum Step {
     },
 }
 
+fn consent(written: &Written<String>, faults: &Faults) -> Option<Consent> {
+    let options = [("unknown", Consent::Unknown), ("given", Consent::Given), ("refused", Consent::Refused)];
+    one_of("consent", written, &options, faults)
+}
+
 /// What routes may name.
 pub(super) struct Names<'a> {
     pub playbooks: &'a [String],
     pub trunks: &'a [&'a str],
 }
 
-const STEPS: [&str; 8] = ["answer", "say", "play", "connect", "mode", "playbook", "supervise", "reject"];
+const STEPS: [&str; 9] = ["answer", "say", "play", "connect", "mode", "consent", "playbook", "supervise", "reject"];
 /// Steps the design names that come later: told apart from a slip of the finger.
 const LATER: [&str; 2] = ["brief", "control"];
 /// How long the other party may ring where the route does not say.
@@ -166,6 +173,7 @@ impl Reader<'_> {
             "play" => section.text("play").and_then(|w| self.play(w)),
             "connect" => self.connect(section.section("connect"), groups),
             "mode" => section.text("mode").and_then(|w| mode("mode", &w, self.faults)).map(Step::Mode),
+            "consent" => section.text("consent").and_then(|w| consent(&w, self.faults)).map(Step::Consent),
             "supervise" => self.supervise(section.section("supervise"), groups),
             "playbook" => section.text("playbook").map(|w| self.playbook(w)),
             _ => Some(self.reject(section.section("reject"), groups)),
@@ -322,7 +330,8 @@ impl Reader<'_> {
                     fault("who listens in on another call has none of their own", "let supervise stand alone");
                 }
                 Step::Supervise { .. } => {}
-                Step::Say(_) | Step::Play(_) | Step::Mode(_) | Step::Playbook(_) | Step::Reject { .. } => {}
+                Step::Say(_) | Step::Play(_) | Step::Mode(_) | Step::Consent(_) => {}
+                Step::Playbook(_) | Step::Reject { .. } => {}
             }
         }
     }

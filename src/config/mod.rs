@@ -13,6 +13,7 @@ mod playbook;
 mod raw;
 mod secret;
 mod siprec;
+mod supervise;
 
 pub use crate::call::sdp::Srtp;
 pub use crate::coach::Sensitivity;
@@ -23,6 +24,7 @@ pub use playbook::Playbooks;
 pub use secret::Secret;
 pub use siprec::Siprec;
 
+use crate::call::May;
 use crate::call::ears::Ears;
 use crate::event::Mode;
 use fault::Faults;
@@ -51,6 +53,8 @@ pub struct Config {
     pub coach: Coach,
     /// `[recording]`
     pub recording: Recording,
+    /// `[[supervise]]`; none: whoever comes by a trunk that may supervise may hear everyone.
+    pub supervise: Vec<Supervise>,
     /// `[[trunk]]`
     pub trunks: Vec<Trunk>,
     /// The routes of every file of `[dialplan] files`, in order.
@@ -73,6 +77,8 @@ pub struct Sip {
     pub session_expires: Option<u32>,
     /// The shortest such time we agree to, seconds, 90 at least.
     pub min_se: u32,
+    /// Whether a supervisor is told whom they hear, and how.
+    pub announce: bool,
 }
 
 /// What a party hears while the other one holds.
@@ -204,6 +210,23 @@ pub struct Trunk {
     pub siprec: Siprec,
 }
 
+/// Which supervisors may hear which agents, and what else they may do there.
+#[derive(Clone, Debug)]
+pub struct Supervise {
+    /// Matches the whole of their identity: the user part, or `user@host`. None: everyone's.
+    pub supervisor: Option<Regex>,
+    /// The trunk they come by. None: any that may supervise.
+    pub trunk: Option<String>,
+    /// Each matches the whole of the user part of an agent's address; those of teams are among them.
+    pub agents: Vec<Regex>,
+    /// Whether every agent is meant, whatever `agents` says.
+    pub everyone: bool,
+    /// What is allowed beyond hearing.
+    pub may: May,
+    /// Only where the customer has agreed.
+    pub consent: bool,
+}
+
 impl Config {
     /// Reads the file at `path`, what it names, and the overrides in `env` (see [`std::env::vars`]).
     pub fn load(path: &Path, env: impl Iterator<Item = (String, String)>) -> Result<Config, ConfigErrors> {
@@ -227,6 +250,8 @@ impl Config {
         let playbooks = playbook::read_all(&coach.playbook_dir, &default_playbook, faults);
         let trunks = check::trunks(root.sections("trunk"), faults);
         let trunk_names: Vec<&str> = trunks.iter().map(|trunk| trunk.name.as_str()).collect();
+        let teams = supervise::teams(root.sections("team"), faults);
+        let supervise = supervise::rules(root.sections("supervise"), &teams, &trunk_names, faults);
         let names = dialplan::Names { playbooks: &playbooks.names, trunks: &trunk_names };
         let routes = routes(root.section("dialplan"), dir, &names, faults);
         let config = Config {
@@ -239,6 +264,7 @@ impl Config {
             coach,
             routes,
             playbooks: playbooks.playbooks,
+            supervise,
             trunks,
         };
         root.end();

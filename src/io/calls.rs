@@ -49,6 +49,9 @@ pub enum CallError {
     /// The call refuses.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// Nobody can be called.
+    #[error(transparent)]
+    Unsummoned(#[from] crate::io::sip::Unsummoned),
     /// There is no voice.
     #[error(transparent)]
     NoVoice(#[from] crate::io::tts::SynthesisError),
@@ -105,6 +108,17 @@ impl Calls {
         self.command(call, Command::SetVolume { leg, volume }).await.map(drop)
     }
 
+    /// Call a supervisor's telephone and let them in. Answers before it rings.
+    pub fn summon(&self, call: CallId, to: &str, mode: Mode) -> Result<(), CallError> {
+        Ok(self.registry.summon(call, self.entry(call)?, to, mode)?)
+    }
+
+    /// Make a supervisor the agent, or one again.
+    pub async fn take_over(&self, call: CallId, leg: LegId, take_over: bool) -> Result<(), CallError> {
+        let command = if take_over { Command::TakeOver { leg } } else { Command::GiveBack { leg } };
+        self.command(call, command).await.map(drop)
+    }
+
     /// Send a supervisor away; their line is hung up.
     pub async fn remove_supervisor(&self, call: CallId, leg: LegId) -> Result<(), CallError> {
         self.supervisor(call, leg).await?;
@@ -114,9 +128,9 @@ impl Calls {
 
     /// Whether the leg is a supervisor's.
     pub async fn supervisor(&self, call: CallId, leg: LegId) -> Result<(), CallError> {
-        match self.get(call).await?.view.legs.iter().find(|l| l.id == leg).map(|l| l.role) {
-            Some(Role::Supervisor) => Ok(()),
-            Some(Role::Customer | Role::Agent | Role::Bridge | Role::Earpiece) => {
+        match self.get(call).await?.view.legs.iter().find(|l| l.id == leg).map(|l| (l.role, l.stands_in)) {
+            Some((Role::Supervisor, _) | (_, true)) => Ok(()),
+            Some((Role::Customer | Role::Agent | Role::Bridge | Role::Earpiece, false)) => {
                 Err(Refusal::NotASupervisor(leg).into())
             }
             None => Err(Refusal::NoSuchLeg(leg).into()),
@@ -132,7 +146,7 @@ impl Calls {
         let command = Command::SetMode { speaker, mode, by: Actor::Person };
         match self.command(call, command).await? {
             Ack::Mode { mode, effective } => Ok((mode, effective)),
-            Ack::Done | Ack::Leg(_) | Ack::Clip(_) | Ack::View(_) => Ok((mode, BTreeMap::new())),
+            Ack::Done | Ack::Leg(_) | Ack::Clip(_) | Ack::View(_) | Ack::Onward(_) => Ok((mode, BTreeMap::new())),
         }
     }
 
@@ -144,7 +158,7 @@ impl Calls {
         let clip = ClipSpec { pcm, audience, looped: false, text: Some(text.into()) };
         match self.command(call, Command::Play(clip)).await? {
             Ack::Clip(clip) => Ok(clip),
-            Ack::Done | Ack::Leg(_) | Ack::Mode { .. } | Ack::View(_) => Err(Refusal::Ended.into()),
+            Ack::Done | Ack::Leg(_) | Ack::Mode { .. } | Ack::View(_) | Ack::Onward(_) => Err(Refusal::Ended.into()),
         }
     }
 

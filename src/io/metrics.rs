@@ -273,6 +273,11 @@ impl Metrics {
             | What::ModeChanged { .. }
             | What::SupervisorJoined { .. }
             | What::SupervisorLeft { .. }
+            | What::ConsentChanged { .. }
+            | What::SupervisorMissed { .. }
+            | What::SupervisorAsked {}
+            | What::SupervisorTookOver { .. }
+            | What::SupervisorGaveBack { .. }
             | What::SpeechEdge { .. }
             | What::SpeechFinal { .. }
             | What::SpeechGap { .. }

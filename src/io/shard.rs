@@ -16,7 +16,7 @@ mod thread;
 mod wire;
 
 use crate::call::sdp::Keys;
-use crate::call::{Ack, CallOptions, Command, LegMedia, LegSpec, Refusal};
+use crate::call::{Ack, CallOptions, Command, LegMedia, LegSpec, Onward, Refusal, Supervising};
 use crate::config::Way;
 use crate::id::{CallId, LegId};
 use crate::io::conversation::Conversations;
@@ -46,6 +46,21 @@ pub struct Sinks {
     pub metrics: Arc<Metrics>,
 }
 
+/// A supervisor's line between two calls.
+pub struct Traveller {
+    wire: wire::Loose,
+    onward: Onward,
+    since: std::time::Instant,
+}
+
+/// Who was not let in, and still has their line, unless the shard is gone.
+pub struct Stranded {
+    /// Why.
+    pub why: Refusal,
+    /// The line.
+    pub traveller: Option<Box<Traveller>>,
+}
+
 /// The way to a shard. Every method waits for the shard's answer; none blocks it.
 #[derive(Clone)]
 pub struct Shard {
@@ -56,6 +71,27 @@ pub struct Shard {
 
 type Reply = oneshot::Sender<Result<Ack, Refusal>>;
 
+/// Who joins with sockets.
+enum Joins {
+    Leg(LegSpec),
+    Supervisor(Supervising),
+}
+
+impl Joins {
+    fn media(&self) -> LegMedia {
+        match self {
+            Joins::Leg(spec) => spec.media,
+            Joins::Supervisor(supervising) => supervising.media,
+        }
+    }
+    fn command(self) -> Command {
+        match self {
+            Joins::Leg(spec) => Command::AddLeg(spec),
+            Joins::Supervisor(supervising) => Command::Supervise(supervising),
+        }
+    }
+}
+
 /// What a shard is told.
 enum Order {
     Open {
@@ -65,7 +101,7 @@ enum Order {
     },
     AddLeg {
         call: CallId,
-        spec: LegSpec,
+        joins: Joins,
         sockets: LegSockets,
         reply: Reply,
     },
@@ -75,6 +111,18 @@ enum Order {
         media: LegMedia,
         keys: Option<Keys>,
         reply: Reply,
+    },
+    Arrive {
+        call: CallId,
+        supervising: Supervising,
+        traveller: Box<Traveller>,
+        reply: oneshot::Sender<Result<LegId, Box<Stranded>>>,
+    },
+    Take {
+        call: CallId,
+        leg: LegId,
+        reason: String,
+        reply: oneshot::Sender<Result<Box<Traveller>, Refusal>>,
     },
     Do {
         call: CallId,
@@ -129,9 +177,23 @@ impl Shard {
 
     /// A leg joins with its sockets, which close when it is removed or the call ends.
     pub async fn add_leg(&self, call: CallId, spec: LegSpec, sockets: LegSockets) -> Result<LegId, Refusal> {
-        match self.order(|reply| Order::AddLeg { call, spec, sockets, reply }).await? {
+        self.join(call, Joins::Leg(spec), sockets).await
+    }
+
+    /// The same for a supervisor.
+    pub async fn supervise(
+        &self,
+        call: CallId,
+        supervising: Supervising,
+        sockets: LegSockets,
+    ) -> Result<LegId, Refusal> {
+        self.join(call, Joins::Supervisor(supervising), sockets).await
+    }
+
+    async fn join(&self, call: CallId, joins: Joins, sockets: LegSockets) -> Result<LegId, Refusal> {
+        match self.order(|reply| Order::AddLeg { call, joins, sockets, reply }).await? {
             Ack::Leg(leg) => Ok(leg),
-            Ack::Done | Ack::Clip(_) | Ack::Mode { .. } | Ack::View(_) => Err(Refusal::Ended),
+            Ack::Done | Ack::Clip(_) | Ack::Mode { .. } | Ack::View(_) | Ack::Onward(_) => Err(Refusal::Ended),
         }
     }
 
@@ -144,6 +206,30 @@ impl Shard {
         keys: Option<Keys>,
     ) -> Result<Ack, Refusal> {
         self.order(|reply| Order::SetMedia { call, leg, media, keys, reply }).await
+    }
+
+    /// A supervisor's leg leaves its call, with its line still up.
+    pub async fn take(&self, call: CallId, leg: LegId, reason: &str) -> Result<Box<Traveller>, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        let order = Order::Take { call, leg, reason: reason.into(), reply };
+        self.orders.send(order).await.map_err(|_| Refusal::Ended)?;
+        self.waker.wake();
+        answer.await.unwrap_or(Err(Refusal::Ended))
+    }
+
+    /// It joins a call of this shard. Where that refuses, the line is given back.
+    pub async fn arrive(
+        &self,
+        call: CallId,
+        supervising: Supervising,
+        traveller: Box<Traveller>,
+    ) -> Result<LegId, Box<Stranded>> {
+        let (reply, answer) = oneshot::channel();
+        let lost = || Box::new(Stranded { why: Refusal::Ended, traveller: None });
+        let order = Order::Arrive { call, supervising, traveller, reply };
+        self.orders.send(order).await.map_err(|_| lost())?;
+        self.waker.wake();
+        answer.await.unwrap_or_else(|_| Err(lost()))
     }
 
     /// Any other command. `Refusal::Ended` where there is no such call (any more).

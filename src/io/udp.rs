@@ -41,6 +41,9 @@ pub trait Sockets {
     /// Watches it no longer, and closes it.
     fn remove(&mut self, key: Key);
 
+    /// Watches it no longer, and gives it back, unless the machine is out of descriptors.
+    fn take(&mut self, key: Key) -> Option<UdpSocket>;
+
     /// Sends a datagram now, or with all others at the next `wait`. One that the kernel does not take is lost, as on
     /// any network, and counted by `unsent`.
     fn send(&mut self, key: Key, to: SocketAddr, bytes: &[u8]);

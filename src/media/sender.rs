@@ -55,6 +55,25 @@ impl Stamp {
     }
 }
 
+/// What a line is between two calls: the next packet of the second goes on from the last of the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SenderLine {
+    clock: u32,
+    ssrc: u32,
+    sequence: u16,
+    timestamp: u32,
+    packets: u64,
+    octets: u64,
+}
+
+impl SenderLine {
+    /// The same line so much later.
+    pub fn after(self, passed: Samples) -> Self {
+        let passed = passed.at_rate(self.clock).max(0) as u32;
+        SenderLine { timestamp: self.timestamp.wrapping_add(passed), ..self }
+    }
+}
+
 /// Where the line stood when a packet last left.
 #[derive(Clone, Copy, Debug)]
 struct Last {
@@ -114,6 +133,21 @@ impl Sender {
             digit: None,
             packets: 0,
             octets: 0,
+        }
+    }
+
+    /// Where the line stands, for the call it goes on in.
+    pub fn line(&self, now: MediaTime) -> SenderLine {
+        let (ssrc, sequence, timestamp) = (self.ssrc, self.next, self.timestamp_at(now));
+        SenderLine { clock: self.clock, ssrc, sequence, timestamp, packets: self.packets, octets: self.octets }
+    }
+
+    /// Goes on where the line stood in another call, whose clock began at another time.
+    pub fn resume(&mut self, now: MediaTime, line: SenderLine) {
+        if line.clock == self.clock {
+            let last = Last { timestamp: line.timestamp, samples: 0, at: now };
+            (self.ssrc, self.next, self.last) = (line.ssrc, line.sequence, Some(last));
+            (self.packets, self.octets) = (line.packets, line.octets);
         }
     }
 

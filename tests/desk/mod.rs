@@ -19,8 +19,16 @@ const KEY_PACKETS: u16 = 9;
 /// Longer than anything takes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A packet that came: its payload type and payload.
-type Got = (u8, Vec<u8>);
+/// A packet that came: its payload type, its payload, and its header.
+type Got = (u8, Vec<u8>, Numbers);
+
+/// What goes on from packet to packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Numbers {
+    pub sequence: u16,
+    pub timestamp: u32,
+    pub ssrc: u32,
+}
 
 /// A telephone with one call.
 pub struct Desk {
@@ -49,7 +57,13 @@ impl Desk {
 
     /// Calls `number`: the final answer, acknowledged, and if it is a 200 the tone begins.
     pub async fn call(&mut self, number: &str) -> Came {
-        let invite = self.phone.request("INVITE", number, 1, "", "Max-Forwards: 70\r\n", &self.sdp());
+        self.call_with(number, "").await
+    }
+
+    /// The same with more header lines.
+    pub async fn call_with(&mut self, number: &str, more: &str) -> Came {
+        let headers = format!("Max-Forwards: 70\r\n{more}");
+        let invite = self.phone.request("INVITE", number, 1, "", &headers, &self.sdp());
         self.phone.send(&invite).await;
         let answer = loop {
             let came = self.phone.next().await;
@@ -66,6 +80,18 @@ impl Desk {
             self.voice.speak(&answer.0);
         }
         answer
+    }
+
+    /// Its dialog as others name it (RFC 3911 §7.1): the server's tag is the one it is sent to.
+    pub fn dialog(&self) -> String {
+        format!("{};to-tag={};from-tag=phone", self.phone.call_id, self.tag)
+    }
+
+    /// The audio that came from packet `since` on: numbers and samples.
+    pub fn heard(&self, since: usize) -> Vec<(Numbers, Vec<i16>)> {
+        let got = self.voice.got.lock().unwrap();
+        let audio = got.iter().skip(since).filter(|(kind, ..)| *kind == 0);
+        audio.map(|(_, p, numbers)| (*numbers, p.iter().map(|b| Law::Mu.decode(*b)).collect())).collect()
     }
 
     /// Is called and answers.
@@ -116,7 +142,7 @@ impl Desk {
 
     /// Whether it was sent a telephone event.
     pub fn got_a_key(&self) -> bool {
-        self.voice.got.lock().unwrap().iter().any(|(kind, _)| *kind == EVENTS)
+        self.voice.got.lock().unwrap().iter().any(|(kind, ..)| *kind == EVENTS)
     }
 
     /// How many packets came so far.
@@ -139,8 +165,8 @@ impl Desk {
         };
         tokio::time::timeout(PATIENCE, more).await.expect("nothing comes any more");
         let got = self.voice.got.lock().unwrap();
-        let audio: Vec<_> = got.iter().filter(|(kind, _)| *kind == 0).collect();
-        audio[audio.len() - 20..].iter().flat_map(|(_, p)| p.iter().map(|b| Law::Mu.decode(*b))).collect()
+        let audio: Vec<_> = got.iter().filter(|(kind, ..)| *kind == 0).collect();
+        audio[audio.len() - 20..].iter().flat_map(|(_, p, _)| p.iter().map(|b| Law::Mu.decode(*b))).collect()
     }
 }
 
@@ -240,7 +266,12 @@ impl Line {
         let mut buffer = [0; 2048];
         // An ICMP error of an earlier packet is told once.
         while let Ok(length) = self.socket.recv(&mut buffer) {
-            self.got.lock().unwrap().push((buffer[1] & 0x7f, buffer[12..length].to_vec()));
+            let numbers = Numbers {
+                sequence: u16::from_be_bytes([buffer[2], buffer[3]]),
+                timestamp: u32::from_be_bytes([buffer[4], buffer[5], buffer[6], buffer[7]]),
+                ssrc: u32::from_be_bytes([buffer[8], buffer[9], buffer[10], buffer[11]]),
+            };
+            self.got.lock().unwrap().push((buffer[1] & 0x7f, buffer[12..length].to_vec(), numbers));
         }
     }
 }

@@ -18,6 +18,7 @@ TOKEN = "a-token-of-the-tests"
 CONFIG = """\
 [sip]
 listen = ["udp://127.0.0.1:{sip}"]
+announce = false
 {further}[http]
 listen = "127.0.0.1:{http}"
 token = "{token}"

@@ -9,7 +9,7 @@ pub mod tones;
 use sotto::call::ears::Ears;
 use sotto::call::{
     Ack, Audience, Call, CallOptions, CallView, ClipSpec, Command, LegMedia, LegSpec, Output, Port, Refusal, Shape,
-    Speaker,
+    Speaker, Supervising,
 };
 use sotto::event::{Actor, Event, Mode, Place, Role, What};
 use sotto::id::{ClipId, LegId};
@@ -138,9 +138,17 @@ impl Stage {
     }
 
     pub fn join_with(&mut self, role: Role, place: Place, mode: Mode, media: LegMedia) -> LegId {
+        self.join_by(Command::AddLeg(LegSpec { role, place, mode, address: "x".into(), media }), media)
+    }
+
+    pub fn join_supervisor(&mut self, supervising: Supervising) -> LegId {
+        let media = supervising.media;
+        self.join_by(Command::Supervise(supervising), media)
+    }
+
+    fn join_by(&mut self, command: Command, media: LegMedia) -> LegId {
         let port = media.remote.port();
-        let spec = LegSpec { role, place, mode, address: "x".into(), media };
-        let Ok(Ack::Leg(leg)) = self.command(Command::AddLeg(spec)) else { panic!("the leg was refused") };
+        let Ok(Ack::Leg(leg)) = self.command(command) else { panic!("the leg was refused") };
         let header = Header {
             marker: false,
             payload_type: media.payload_type,

@@ -91,6 +91,8 @@ pub struct Oracle {
     pub borrowed: bool,
     pub closed: bool,
     pub clips: BTreeMap<ClipId, KnownClip>,
+    /// Who has taken over, and from whom.
+    pub stands_in: BTreeMap<LegId, Vec<LegId>>,
 }
 
 impl Oracle {
@@ -102,14 +104,18 @@ impl Oracle {
             borrowed: false,
             closed: false,
             clips: BTreeMap::new(),
+            stands_in: BTreeMap::new(),
         }
     }
 
     /// What a packet of `leg` received now is.
     pub fn voice(&self, leg: LegId, now: i64) -> Voice {
         let k = self.legs[&leg];
-        let mode = if k.role == Role::Supervisor && now >= k.muted_until { k.mode } else { Mode::Spy };
-        Voice { leg, role: k.role, place: k.place, mode }
+        let muted = now < k.muted_until;
+        let mode = if k.role == Role::Supervisor && !muted { k.mode } else { Mode::Spy };
+        // Who has just stopped being a supervisor takes part in nothing until what they whispered last is over.
+        let place = if k.role != Role::Supervisor && muted { Place::Aside } else { k.place };
+        Voice { leg, role: k.role, place, mode }
     }
 
     /// Whether `listener` may hear `voice` now: as it was received, and as its leg is now.
@@ -198,6 +204,52 @@ impl Oracle {
         }
     }
 
+    /// A leg steps aside, or takes part again.
+    pub fn put(&mut self, leg: LegId, place: Place) {
+        let known = self.legs.get_mut(&leg).expect("a leg of this call");
+        let steps_aside = known.place != place && place == Place::Aside;
+        known.place = place;
+        if steps_aside {
+            self.narrow(&[leg]);
+        }
+    }
+
+    /// A leg is something else. Who was a supervisor is muted until then.
+    pub fn becomes(&mut self, leg: LegId, role: Role, muted_until: i64) {
+        let known = self.legs.get_mut(&leg).expect("a leg of this call");
+        if known.role == role {
+            return;
+        }
+        if known.role == Role::Supervisor {
+            known.muted_until = known.muted_until.max(muted_until);
+        }
+        (known.role, known.mode) = (role, Mode::Spy);
+        self.stranger(leg);
+    }
+
+    /// Why a supervisor cannot take over now, or whose place they take.
+    pub fn takes_over(&self, leg: LegId) -> Result<Vec<LegId>, &'static str> {
+        if self.legs[&leg].role != Role::Supervisor {
+            return Err("no supervisor");
+        }
+        let takes_part = |k: &Known, role| k.role == role && k.place == Place::InConversation;
+        let agents: Vec<LegId> =
+            self.legs.iter().filter(|(_, k)| takes_part(k, Role::Agent)).map(|(l, _)| *l).collect();
+        let able = self.stands_in.is_empty() && takes_part(&self.legs[&leg], Role::Supervisor) && !agents.is_empty();
+        if able { Ok(agents) } else { Err("not now") }
+    }
+
+    /// Whoever took over is a supervisor again, and those from whom are back.
+    pub fn come_back(&mut self, leg: LegId) {
+        let Some(back) = self.stands_in.remove(&leg) else { return };
+        self.becomes(leg, Role::Supervisor, 0);
+        for agent in back {
+            if self.legs.contains_key(&agent) {
+                self.put(agent, Place::InConversation);
+            }
+        }
+    }
+
     /// A leg leaves the audience of every clip begun.
     pub fn stranger(&mut self, leg: LegId) {
         self.shrink(|l, _| l != leg);
@@ -238,6 +290,8 @@ pub fn named(refusal: &Refusal) -> &'static str {
         Refusal::NoSuchClip(_) => "no such clip",
         Refusal::NotASupervisor(_) => "no supervisor",
         Refusal::NotPrivate(_) => "not private",
+        Refusal::NotPermitted(_) => "not permitted",
+        Refusal::NotNow(_) => "not now",
         Refusal::Spying => "spying",
         Refusal::NobodyListens => "nobody",
         Refusal::Paused => "paused",

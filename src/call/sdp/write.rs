@@ -66,8 +66,8 @@ pub fn reoffer(local: &Local, media: &LegMedia, direction: Direction) -> Vec<u8>
     let dtmf = media.dtmf.map(|pt| (pt, media.shape.dtmf_clock));
     let (proto, crypto) = if local.srtp { ("RTP/SAVP", local.keyring.offered()) } else { ("RTP/AVP", Vec::new()) };
     let (codecs, dtmf) = (&[(media.codec, media.payload_type)], dtmf.as_slice());
-    let mut text = head(local);
-    Audio { proto, codecs, dtmf, crypto: &crypto, mux: true, direction }.write(local, &mut text);
+    let (mut text, port) = (head(local), local.rtp.port());
+    Audio { port, proto, codecs, dtmf, crypto: &crypto, mux: true, direction }.write(&mut text);
     text.push_str(&reports::line(Wish::ALL));
     text.into_bytes()
 }

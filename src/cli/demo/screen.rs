@@ -99,6 +99,11 @@ fn line(at: MediaTime, what: &What) -> Option<(Ink, String)> {
         | What::LegResumed {}
         | What::SupervisorJoined { .. }
         | What::SupervisorLeft { .. }
+        | What::ConsentChanged { .. }
+        | What::SupervisorMissed { .. }
+        | What::SupervisorAsked {}
+        | What::SupervisorTookOver { .. }
+        | What::SupervisorGaveBack { .. }
         | What::ClipStarted { .. }
         | What::ClipEnded { .. }
         | What::ClipCut { .. }

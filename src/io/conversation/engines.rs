@@ -49,7 +49,9 @@ impl Surroundings for Engines {
         let clip = ClipSpec { pcm, audience: Audience::Own(mode), looped: false, text: Some(text) };
         match shard.command(call, Command::Play(clip)).await {
             Ok(Ack::Clip(clip)) => Ok(clip),
-            Ok(Ack::Done | Ack::Leg(_) | Ack::Mode { .. } | Ack::View(_)) => Err(Refusal::Ended.to_string()),
+            Ok(Ack::Done | Ack::Leg(_) | Ack::Mode { .. } | Ack::View(_) | Ack::Onward(_)) => {
+                Err(Refusal::Ended.to_string())
+            }
             Err(refusal) => Err(refusal.to_string()),
         }
     }

@@ -4,10 +4,10 @@
 //! behind the kernel's door, and before any call sees it.
 
 use super::wire::{LegIo, Room};
-use super::{Order, Reply, Sinks};
+use super::{Joins, Order, Reply, Sinks, Stranded, Traveller};
 use crate::call::fallback::{Fallback, Relayed};
 use crate::call::sdp::Keys;
-use crate::call::{Ack, Call, CallOptions, Command, LegMedia, LegSpec, Output, Port, Refusal};
+use crate::call::{Ack, Call, CallOptions, Command, LegMedia, Output, Port, Refusal, Supervising};
 use crate::event::{Event, What};
 use crate::id::{CallId, LegId};
 use crate::io::clock;
@@ -19,7 +19,7 @@ use slab::Slab;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -164,9 +164,18 @@ impl Thread {
                     self.open(call, options);
                     answer(reply, Ok(Ack::Done));
                 }
-                Ok(Order::AddLeg { call, spec, sockets, reply }) => {
-                    let result = self.add_leg(call, spec, sockets);
+                Ok(Order::AddLeg { call, joins, sockets, reply }) => {
+                    let result = self.add_leg(call, joins, sockets);
                     answer(reply, result);
+                }
+                Ok(Order::Arrive { call, supervising, traveller, reply }) => {
+                    let result = self.arrive(call, supervising, traveller);
+                    // Who asked is gone: so is the line.
+                    let _ = reply.send(result);
+                }
+                Ok(Order::Take { call, leg, reason, reply }) => {
+                    let result = self.take(call, leg, reason);
+                    let _ = reply.send(result);
                 }
                 Ok(Order::SetMedia { call, leg, media, keys, reply }) => {
                     let result = self.set_media(call, leg, media, keys);
@@ -203,14 +212,14 @@ impl Thread {
         self.schedule(index);
     }
 
-    fn add_leg(&mut self, call: CallId, spec: LegSpec, sockets: LegSockets) -> Result<Ack, Refusal> {
+    fn add_leg(&mut self, call: CallId, joins: Joins, sockets: LegSockets) -> Result<Ack, Refusal> {
         let &index = self.by_id.get(&call).ok_or(Refusal::Ended)?;
         let slot = &mut self.slots[index];
         let now = slot.media_time(clock::now());
-        let (media, srtp) = (spec.media, sockets.srtp);
-        let added = slot.drive(&mut self.edge, |call| call.command(now, Command::AddLeg(spec)));
+        let (media, srtp) = (joins.media(), sockets.srtp);
+        let added = slot.drive(&mut self.edge, |call| call.command(now, joins.command()));
         let Ack::Leg(leg) = added.unwrap_or(Err(Refusal::Ended))? else { return Err(Refusal::Ended) };
-        match self.watch(index, leg, sockets) {
+        match self.watch(index, leg, [sockets.rtp, sockets.rtcp]) {
             Ok(keys) => {
                 self.slots[index].legs.push(LegIo::new(leg, keys, &media, srtp));
                 self.edge.sinks.metrics.legs_live.inc();
@@ -224,9 +233,9 @@ impl Thread {
         }
     }
 
-    fn watch(&mut self, slot: usize, leg: LegId, sockets: LegSockets) -> io::Result<[Key; 2]> {
-        let rtp = self.edge.sockets.add(sockets.rtp)?;
-        let rtcp = self.edge.sockets.add(sockets.rtcp).inspect_err(|_| self.edge.sockets.remove(rtp))?;
+    fn watch(&mut self, slot: usize, leg: LegId, [rtp, rtcp]: [UdpSocket; 2]) -> io::Result<[Key; 2]> {
+        let rtp = self.edge.sockets.add(rtp)?;
+        let rtcp = self.edge.sockets.add(rtcp).inspect_err(|_| self.edge.sockets.remove(rtp))?;
         for (key, port) in [(rtp, Port::Rtp), (rtcp, Port::Rtcp)] {
             if key >= self.endpoints.len() {
                 self.endpoints.resize(key + 1, None);
@@ -234,6 +243,58 @@ impl Thread {
             self.endpoints[key] = Some(Endpoint { slot, leg, port });
         }
         Ok([rtp, rtcp])
+    }
+
+    /// The call first, so that all it has to say is on its way; then the sockets and what protects them, as they are.
+    fn take(&mut self, call: CallId, leg: LegId, reason: String) -> Result<Box<Traveller>, Refusal> {
+        let Ack::Onward(onward) = self.command(call, Command::MoveOn { leg, reason })? else {
+            return Err(Refusal::NoSuchLeg(leg));
+        };
+        let slot = self.by_id.get(&call).and_then(|index| self.slots.get_mut(*index)).ok_or(Refusal::Ended)?;
+        let at = slot.legs.iter().position(|l| l.leg == leg).ok_or(Refusal::NoSuchLeg(leg))?;
+        let io = slot.legs.swap_remove(at);
+        io.sockets.iter().for_each(|key| self.endpoints[*key] = None);
+        let [rtp, rtcp] = io.sockets.map(|key| self.edge.sockets.take(key));
+        self.edge.sinks.metrics.legs_live.dec();
+        let (Some(rtp), Some(rtcp)) = (rtp, rtcp) else {
+            return Err(Refusal::Limit("the server is out of file descriptors"));
+        };
+        Ok(Box::new(Traveller { wire: io.loose([rtp, rtcp]), onward, since: clock::now() }))
+    }
+
+    /// What came for the line meanwhile was said to another call, and is nobody's here.
+    fn arrive(
+        &mut self,
+        call: CallId,
+        supervising: Supervising,
+        traveller: Box<Traveller>,
+    ) -> Result<LegId, Box<Stranded>> {
+        let stranded = |why, traveller| Box::new(Stranded { why, traveller });
+        let Some(&index) = self.by_id.get(&call) else { return Err(stranded(Refusal::Ended, Some(traveller))) };
+        let slot = &mut self.slots[index];
+        let (real, now) = (clock::now(), slot.media_time(clock::now()));
+        let passed = MediaTime::after(real.saturating_duration_since(traveller.since)) - MediaTime::ZERO;
+        let onward = Some(traveller.onward.after(passed));
+        let command = Command::Supervise(Supervising { onward, ..supervising });
+        let leg = match slot.drive(&mut self.edge, |call| call.command(now, command)) {
+            Some(Ok(Ack::Leg(leg))) => leg,
+            Some(Err(why)) => return Err(stranded(why, Some(traveller))),
+            Some(Ok(_)) | None => return Err(stranded(Refusal::Ended, Some(traveller))),
+        };
+        traveller.wire.forget_what_waits();
+        let (sockets, wire) = traveller.wire.split();
+        match self.watch(index, leg, sockets) {
+            Ok(keys) => {
+                self.slots[index].legs.push(wire.on(leg, keys));
+                self.edge.sinks.metrics.legs_live.inc();
+                Ok(leg)
+            }
+            Err(error) => {
+                tracing::error!(%error, "no more sockets can be watched");
+                let _ = self.command(call, Command::RemoveLeg { leg, reason: "out of file descriptors".into() });
+                Err(stranded(Refusal::Limit("the server is out of file descriptors"), None))
+            }
+        }
     }
 
     /// The call first: what it still has to send goes under what was agreed on before.
@@ -252,6 +313,12 @@ impl Thread {
         let leaves = match &command {
             Command::RemoveLeg { leg, .. } => Some(*leg),
             Command::AddLeg(_)
+            | Command::Supervise(_)
+            | Command::SetConsent { .. }
+            | Command::MoveOn { .. }
+            | Command::TakeOver { .. }
+            | Command::GiveBack { .. }
+            | Command::Tell { .. }
             | Command::SetMedia { .. }
             | Command::SetPlace { .. }
             | Command::SetHeld { .. }

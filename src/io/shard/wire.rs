@@ -8,6 +8,8 @@ use crate::call::{LegMedia, Port};
 use crate::id::LegId;
 use crate::io::srtp::{GROWTH, Session};
 use crate::io::udp::{DATAGRAM, Key};
+use std::io::ErrorKind;
+use std::net::UdpSocket;
 
 /// Where a packet is sealed.
 pub(super) type Room = [u8; DATAGRAM];
@@ -21,7 +23,54 @@ pub(super) struct LegIo {
     srtp: Option<Box<Session>>,
 }
 
+/// The same without a call: sockets that nobody reads, and what protects what goes through them, with all its counts.
+pub(super) struct Loose {
+    sockets: [UdpSocket; 2],
+    wire: Bare,
+}
+
+/// What there is of a wire beside its sockets.
+pub(super) struct Bare {
+    mux: bool,
+    srtp: Option<Box<Session>>,
+}
+
+/// Datagrams thrown away at most: more than a second of them, and a flood does not keep the thread.
+const WAITING: usize = 256;
+
+impl Loose {
+    /// What has come for nobody is for nobody.
+    pub fn forget_what_waits(&self) {
+        let mut room = [0; 1];
+        for socket in &self.sockets {
+            // They do not block: an error is an empty queue, or an ICMP error that is told once.
+            for _ in 0..WAITING {
+                match socket.recv(&mut room) {
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                    Ok(_) | Err(_) => {}
+                }
+            }
+        }
+    }
+
+    pub fn split(self) -> ([UdpSocket; 2], Bare) {
+        (self.sockets, self.wire)
+    }
+}
+
+impl Bare {
+    /// In a call again.
+    pub fn on(self, leg: LegId, sockets: [Key; 2]) -> LegIo {
+        LegIo { leg, sockets, mux: self.mux, srtp: self.srtp }
+    }
+}
+
 impl LegIo {
+    /// Out of its call.
+    pub fn loose(self, sockets: [UdpSocket; 2]) -> Loose {
+        Loose { sockets, wire: Bare { mux: self.mux, srtp: self.srtp } }
+    }
+
     pub fn new(leg: LegId, sockets: [Key; 2], media: &LegMedia, keys: Option<Keys>) -> Self {
         LegIo { leg, sockets, mux: shares(media), srtp: keys.map(|keys| Box::new(Session::new(keys))) }
     }

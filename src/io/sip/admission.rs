@@ -5,11 +5,13 @@ use crate::config::{Route, Step};
 use crate::event::{Address, Mode};
 use crate::io::sip::fault::Fault;
 use crate::io::sip::fork::{self, Opening};
+use crate::io::sip::message::split_list;
+use crate::io::sip::named::{self, Named};
 use crate::io::sip::switchboard::Switchboard;
 use regex::Regex;
 use rsipstack::sip::headers::ToTypedHeader;
 use rsipstack::sip::prelude::HeadersExt;
-use rsipstack::sip::{Header, Request};
+use rsipstack::sip::{Header, Request, Uri};
 use std::net::SocketAddr;
 use std::sync::LazyLock;
 
@@ -24,6 +26,12 @@ pub struct Admitted {
     pub caller: Address,
     /// Their name, where they give one.
     pub display_name: Option<String>,
+    /// Who the trunk says they are (RFC 3325), or who they say they are: `user@host`.
+    pub identity: String,
+    /// The trunk they came by.
+    pub trunk: String,
+    /// The dialog they name instead of a number.
+    pub named: Option<Named>,
     /// What they dialled.
     pub called: Address,
     /// Where the INVITE came from.
@@ -38,11 +46,20 @@ pub struct Admitted {
     pub recording: Option<Opening>,
 }
 
+/// What a supervisor wants to hear.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Whom {
+    /// The agent's user part, or the call's code.
+    Dialled(String),
+    /// What their INVITE names.
+    Named(Named),
+}
+
 /// What a supervisor wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Supervision {
-    /// Whom they want to hear: the agent's user part, or the call's code.
-    pub who: String,
+    /// Whom they want to hear.
+    pub whom: Whom,
     /// How.
     pub mode: Mode,
 }
@@ -50,11 +67,17 @@ pub struct Supervision {
 impl Admitted {
     /// Whether this is a supervisor, and what they want.
     pub fn supervision(&self) -> Option<Supervision> {
-        match self.route.steps.first() {
+        let wanted = match self.route.steps.first() {
             Some(Step::Supervise { who, mode }) => {
-                Some(Supervision { who: expand(who, &self.groups, str::to_owned), mode: *mode })
+                Some(Supervision { whom: Whom::Dialled(expand(who, &self.groups, str::to_owned)), mode: *mode })
             }
             _ => None,
+        };
+        match self.named {
+            Some(named) => {
+                Some(Supervision { whom: Whom::Named(named), mode: wanted.map_or(Mode::Spy, |wanted| wanted.mode) })
+            }
+            None => wanted,
         }
     }
 }
@@ -94,8 +117,12 @@ pub fn admit(board: &Switchboard, request: &Request, source: SocketAddr) -> Resu
         true if may_call => Some(fork::opening(trunk, request, terms)?),
         true | false => None,
     };
+    let identity = identity(request).unwrap_or_else(|| format!("{caller}@{}", from.uri.host()));
+    let named = named::named(board, request, &identity)?;
     let (route, groups) = match find(&CODES[..], called, caller, &trunk.name) {
         Some(code) => code,
+        // Who names a dialog has dialled whatever their telephone took for its address.
+        None if named.is_some() => (&CODES[0], vec![String::new()]),
         None if !may_call => return Err(Fault::new(403, "this trunk may not call this number")),
         None if recording.is_some() => (&*RECORDED, Vec::new()),
         None => find(&board.config.routes, called, caller, &trunk.name)
@@ -113,6 +140,9 @@ pub fn admit(board: &Switchboard, request: &Request, source: SocketAddr) -> Resu
         route: route.clone(),
         groups,
         caller: caller.into(),
+        identity,
+        trunk: trunk.name.clone(),
+        named,
         display_name: from.display_name.clone(),
         called: called.into(),
         source,
@@ -121,6 +151,15 @@ pub fn admit(board: &Switchboard, request: &Request, source: SocketAddr) -> Resu
         max_forwards,
         recording,
     })
+}
+
+/// Who a trunk says that its caller is (RFC 3325 §9.1), as `user@host`: trunks are trusted with that.
+fn identity(request: &Request) -> Option<String> {
+    let asserted = request.p_asserted_identity_header()?;
+    let first = *split_list(asserted.value()).first()?;
+    let uri = first.split_once('<').map_or(first, |(_, rest)| rest.split_once('>').map_or(rest, |(uri, _)| uri));
+    let uri = Uri::try_from(uri.trim()).ok()?;
+    Some(format!("{}@{}", uri.user()?, uri.host()))
 }
 
 /// The session description of a request, which must keep to `terms`; none if it has no body.

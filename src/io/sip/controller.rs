@@ -122,6 +122,7 @@ pub async fn run(
     let (handle, wish) = Handle::new();
     let (from, to) = (admitted.caller.clone(), admitted.called.clone());
     let code = board.host.registry.insert(id, Entry::new(shard.clone(), handle, from, to));
+    board.belong(&caller, (id, None));
     let call = Arc::new(Call { id, shard, board, admitted, caller, parties: Mutex::default() });
     // In a task of its own, so that a panic in it still ends the call properly.
     let work = tokio::spawn(conduct(call.clone(), code, messages, wish).instrument(span.clone()));
@@ -230,6 +231,7 @@ impl Call {
     /// The line to a party we call, from its INVITE on.
     pub fn calling(&self, line: Arc<Line>) {
         self.board.connect(line.clone());
+        self.board.belong(&line, (self.id, None));
         self.parties().calling.push(line);
     }
 

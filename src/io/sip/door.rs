@@ -23,8 +23,8 @@ use tokio::sync::Mutex;
 
 /// The methods we serve.
 pub const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK";
-/// The extensions a peer may require (RFC 4028, RFC 3262, RFC 7866).
-const SERVED: [&str; 3] = ["timer", "100rel", OPTION];
+/// The extensions a peer may require (RFC 4028, RFC 3262, RFC 3911, RFC 3891, RFC 7866).
+const SERVED: [&str; 5] = ["timer", "100rel", "join", "replaces", OPTION];
 /// What the stack reads of a datagram; it cuts longer ones without a word.
 const STACK_LIMIT: usize = 8192;
 /// What a head may have, so that it fits there with a ticket for its body.

@@ -1,4 +1,5 @@
-//! Tells those who wait for it that a clip has ended, or that a leg is gone: one reader of the journal for all calls.
+//! Tells those who wait for it that a clip has ended, that a leg is gone, or what a supervisor wants: one reader of the
+//! journal for all calls.
 
 use crate::event::What;
 use crate::id::{CallId, ClipId, LegId};
@@ -18,8 +19,29 @@ const KEPT: usize = 32;
 enum Ending {
     Clip(ClipId),
     Leg(LegId, Arc<str>),
+    Supervisor(LegId, Wish),
     Call(Arc<str>),
     /// Something may have been missed.
+    Unknown,
+}
+
+/// What a supervisor did by a key that asks for more than the call can do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// They want the next call.
+    Next,
+    /// They have taken over from these.
+    TookOver(Vec<LegId>),
+}
+
+/// What became of a leg.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum About {
+    /// It is gone.
+    Left(Arc<str>),
+    /// It is a supervisor's, and they did this.
+    Did(Wish),
+    /// That may have been missed: whoever asks looks for themselves.
     Unknown,
 }
 
@@ -78,6 +100,8 @@ fn say(waiting: &broadcast::Sender<Ending>, ending: Ending) {
 fn ending(leg: Option<LegId>, what: &What) -> Option<Ending> {
     match what {
         What::ClipEnded { clip } | What::ClipCut { clip, .. } => Some(Ending::Clip(*clip)),
+        What::SupervisorAsked {} => Some(Ending::Supervisor(leg?, Wish::Next)),
+        What::SupervisorTookOver { aside } => Some(Ending::Supervisor(leg?, Wish::TookOver(aside.clone()))),
         What::LegLeft { reason, .. } => Some(Ending::Leg(leg?, reason.as_str().into())),
         What::CallEnded { reason } => Some(Ending::Call(reason.as_str().into())),
         _ => None,
@@ -96,15 +120,15 @@ impl Watch {
         }
     }
 
-    /// Waits until `leg` has left its call, and says why; without a reason where that may have been missed: whoever
-    /// asks looks for themselves.
-    pub async fn left(&mut self, leg: LegId) -> Option<Arc<str>> {
+    /// Waits until `leg` has left its call, or its supervisor wants something.
+    pub async fn about(&mut self, leg: LegId) -> About {
         loop {
-            match self.next().await? {
-                Ending::Leg(gone, reason) if gone == leg => return Some(reason),
-                Ending::Call(reason) => return Some(reason),
-                Ending::Unknown => return None,
-                Ending::Clip(_) | Ending::Leg(..) => {}
+            match self.next().await {
+                Some(Ending::Leg(gone, reason)) if gone == leg => return About::Left(reason),
+                Some(Ending::Call(reason)) => return About::Left(reason),
+                Some(Ending::Supervisor(who, wish)) if who == leg => return About::Did(wish),
+                Some(Ending::Unknown) | None => return About::Unknown,
+                Some(Ending::Clip(_) | Ending::Leg(..) | Ending::Supervisor(..)) => {}
             }
         }
     }

@@ -12,6 +12,7 @@
 //! Of a dialog: `line` is one, from INVITE to BYE, and `ask` what we ask in it; `dial` calls one address, `early` is what is heard
 //! before the answer, `reliable` what is sure to arrive of it; `renegotiate` takes and makes offers (holds), `timer` gives signs
 //! of life, and `silence` notices who has none.
+//! Whom a supervisor may hear is `policy`; a dialog they name instead of a number is `named`; one whom we call is `summon`.
 //!
 //! Media never waits for anything here: a shard is told what the parties agreed on, and acknowledges before they hear
 //! of it.
@@ -33,19 +34,25 @@ mod fork;
 mod in_dialog;
 mod line;
 mod message;
+mod named;
 mod office;
+mod policy;
 mod recording;
 pub mod registry;
 mod reliable;
 mod renegotiate;
 mod route;
+mod seat;
 mod silence;
+mod summon;
 mod supervisor;
 mod switchboard;
 mod timer;
+mod whom;
 
 pub use office::Timers;
 pub use registry::Registry;
+pub use summon::Unsummoned;
 pub use switchboard::Limits;
 
 use crate::call::sdp::Srtp;
@@ -146,6 +153,7 @@ impl SipServer {
             return Err(StartError::NoAddress);
         }
         board.open(offices);
+        board.host.registry.serve(Arc::downgrade(&board));
         tasks.spawn(board.endings.clone().follow(journal));
         Ok(SipServer { board, stop, tasks })
     }

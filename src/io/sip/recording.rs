@@ -317,7 +317,7 @@ impl Session {
     async fn view(&self) -> Result<CallView, Fault> {
         match self.command(Command::Describe).await? {
             Ack::View(view) => Ok(view),
-            Ack::Done | Ack::Leg(_) | Ack::Clip(_) | Ack::Mode { .. } => Err(gone()),
+            Ack::Done | Ack::Leg(_) | Ack::Onward(_) | Ack::Clip(_) | Ack::Mode { .. } => Err(gone()),
         }
     }
 
@@ -396,6 +396,8 @@ fn refused(refusal: Refusal) -> Fault {
         | Refusal::NotASupervisor(_)
         | Refusal::NotPrivate(_)
         | Refusal::NoWayBack
+        | Refusal::NotPermitted(_)
+        | Refusal::NotNow(_)
         | Refusal::Spying
         | Refusal::NobodyListens
         | Refusal::Closed

@@ -1,11 +1,13 @@
 //! The calls that are alive on this node, for those who act on them from outside.
 
-use crate::event::Address;
+use crate::event::{Address, Consent, Mode};
 use crate::id::{CallCode, CallId};
 use crate::io::clock;
 use crate::io::shard::Shard;
+use crate::io::sip::summon::{self, Unsummoned};
+use crate::io::sip::switchboard::Switchboard;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use tokio::sync::watch;
 
 /// How often a code is drawn until one is free. With a thousand calls the second is, nearly always; beyond that two
@@ -54,13 +56,24 @@ pub struct Entry {
     pub code: CallCode,
     /// The addresses of its agents, from when they are on the line.
     pub agents: Vec<Address>,
+    /// Whether the customer has agreed to be listened to.
+    pub consent: Consent,
 }
 
 impl Entry {
     /// A call that begins now, with a code drawn at random.
     pub fn new(shard: Shard, handle: Handle, caller: Address, called: Address) -> Self {
         let code = CallCode::new(clock::random());
-        Entry { shard, handle, caller, called, began_ms: clock::wall_ms(), code, agents: Vec::new() }
+        Entry {
+            shard,
+            handle,
+            caller,
+            called,
+            began_ms: clock::wall_ms(),
+            code,
+            agents: Vec::new(),
+            consent: Consent::Unknown,
+        }
     }
 
     /// Whether a supervisor who dials `who` means this call: its code, or the user part of its agent's address.
@@ -70,7 +83,7 @@ impl Entry {
 }
 
 /// The user part of a SIP address, or all of what is only that.
-fn user(address: &str) -> &str {
+pub(super) fn user(address: &str) -> &str {
     let address = address.strip_prefix("sip:").unwrap_or(address);
     address.split_once('@').map_or(address, |(user, _)| user)
 }
@@ -90,6 +103,8 @@ pub enum Unfound {
 #[derive(Clone, Default)]
 pub struct Registry {
     calls: Arc<Mutex<HashMap<CallId, Entry>>>,
+    /// Who can call telephones.
+    board: Arc<OnceLock<Weak<Switchboard>>>,
 }
 
 impl Registry {
@@ -119,6 +134,11 @@ impl Registry {
         self.locked(|calls| calls.get_mut(&call).map(|entry| entry.agents = agents));
     }
 
+    /// Whether the customer agrees to be listened to.
+    pub fn has_consent(&self, call: CallId, consent: Consent) {
+        self.locked(|calls| calls.get_mut(&call).map(|entry| entry.consent = consent));
+    }
+
     /// The one call that a supervisor means who dials `who`.
     pub fn meant(&self, who: &str) -> Result<(CallId, Entry), Unfound> {
         self.locked(|calls| {
@@ -129,6 +149,17 @@ impl Registry {
                 more => Err(Unfound::Several(1 + more)),
             }
         })
+    }
+
+    /// Names who can call telephones, once.
+    pub(super) fn serve(&self, board: Weak<Switchboard>) {
+        let _ = self.board.set(board);
+    }
+
+    /// Calls a supervisor's telephone and lets them into a call in `mode`. Answers before it rings; events tell the rest.
+    pub fn summon(&self, call: CallId, entry: Entry, to: &str, mode: Mode) -> Result<(), Unsummoned> {
+        let board = self.board.get().and_then(Weak::upgrade).ok_or(Unsummoned::Closed)?;
+        summon::begin(board, call, entry, to, mode)
     }
 
     /// A call is over.

@@ -48,6 +48,11 @@ async fn take(call: &Arc<Call>, endings: &mut Watch, step: &Step) -> Result<(), 
             }
             Ok(())
         }
+        Step::Consent(consent) => {
+            call.board.host.registry.has_consent(call.id, *consent);
+            let _ = call.command(Command::SetConsent { consent: *consent }).await;
+            Ok(())
+        }
         // It stands alone, and its caller is taken to their call before a route runs.
         Step::Supervise { .. } => Err(End::new("a supervisor has no call of their own", 500)),
         Step::Playbook(name) => {

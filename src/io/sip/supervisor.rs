@@ -2,52 +2,62 @@
 //! the call ends.
 //!
 //! A supervisor's dialog belongs to the call it listens to, but its end never ends that call. The call's end is learnt
-//! from the journal, as is a leg that was removed by a key or through the API. Nobody is taken to another call.
+//! from the journal, as is a leg that was removed by a key or through the API, and what a key asks for that a call cannot
+//! do by itself. Nobody is taken to another call unasked: when a call ends, so does the line.
 
-use crate::call::sdp::{self, Description, Keys, Local, Origin};
-use crate::call::{Ack, Command, LegMedia, LegSpec, Refusal};
-use crate::event::{Place, Role};
+use crate::call::sdp::{self, Description, Local, Srtp};
+use crate::call::{Command, LegMedia, May, Refusal, Supervising};
+use crate::event::{Address, Mode};
 use crate::id::{CallId, LegId};
 use crate::io::clock;
 use crate::io::rtp::LegSockets;
-use crate::io::shard::Shard;
-use crate::io::sip::admission::{Admitted, Supervision};
+use crate::io::sip::admission::{Admitted, Supervision, Whom};
 use crate::io::sip::controller::{End, Message, open_media, release};
-use crate::io::sip::endings::Watch;
-use crate::io::sip::fault::Fault;
+use crate::io::sip::endings::{About, Watch, Wish};
 use crate::io::sip::line::Line;
-use crate::io::sip::registry::Unfound;
+use crate::io::sip::named::Named;
+use crate::io::sip::registry::Entry;
+use crate::io::sip::seat::{Agreed, Seat};
 use crate::io::sip::switchboard::{Live, Switchboard};
+use crate::io::sip::whom::{Found, announcement};
 use crate::media::codec::Codec;
-use std::sync::{Arc, OnceLock};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
 use tracing::Instrument;
 
 /// What a supervisor is offered who wants our offer.
 const CODECS: [Codec; 2] = [Codec::Pcmu, Codec::Pcma];
+/// What an agent hears who was put aside.
+const TAKEN_OVER: &str = "Your supervisor has taken over this call. Please stay on the line.";
 
 /// One supervisor.
 pub struct Supervisor {
-    board: Arc<Switchboard>,
+    pub(super) board: Arc<Switchboard>,
     line: Arc<Line>,
-    admitted: Admitted,
-    wanted: Supervision,
-    /// From when their leg is in the call.
-    seat: OnceLock<Seat>,
+    pub(super) who: Who,
+    /// How they called us; none where we called them.
+    pub(super) came: Option<Came>,
+    pub(super) wanted: Supervision,
+    /// While their leg is in a call.
+    seat: Mutex<Option<Seat>>,
 }
 
-/// Where they are.
-struct Seat {
-    call: CallId,
-    shard: Shard,
-    leg: LegId,
+/// Who they are.
+pub struct Who {
+    /// For events.
+    pub address: Address,
+    /// `user@host`, for the rules.
+    pub identity: String,
+    /// The trunk they belong to.
+    pub trunk: String,
 }
 
-/// What was agreed on with their telephone.
-struct Agreed {
-    local: Local,
-    media: LegMedia,
-    origin: Origin,
+/// What their INVITE brought.
+pub(super) struct Came {
+    source: IpAddr,
+    srtp: Srtp,
+    offer: Option<Description>,
 }
 
 /// Runs a supervisor from their INVITE to the last BYE.
@@ -62,21 +72,58 @@ pub async fn run(supervisor: Supervisor, messages: mpsc::Receiver<Message>, live
 }
 
 async fn listen_in(supervisor: Arc<Supervisor>, messages: mpsc::Receiver<Message>) -> End {
-    let who = &supervisor.wanted.who;
-    if who.is_empty() {
-        return End::new("dial the agent's number or the call's code after the star code", 484);
-    }
-    let (call, entry) = match supervisor.board.host.registry.meant(who) {
-        Ok((_, entry)) if entry.agents.is_empty() => {
-            return End::new("the agent of this call is not on the line yet: try again in a moment", 480);
-        }
+    let found = match supervisor.find().await {
         Ok(found) => found,
-        Err(unfound) => return unfound.into(),
+        Err(end) => return end,
     };
     // Watched from before the leg joins, so that its end is not missed.
-    let mut endings = supervisor.board.endings.watch(call);
-    match supervisor.join(call, entry.shard).await {
-        Ok((seat, agreed)) => supervisor.attend(seat, agreed, &mut endings, messages).await,
+    let endings = supervisor.board.endings.watch(found.call);
+    let agreed = match supervisor.join(&found).await {
+        Ok(agreed) => agreed,
+        Err(end) => return end,
+    };
+    if let (Some(leg), Some(seat)) = (found.replaces, supervisor.seat()) {
+        // Its own task hangs that line up.
+        let reason = "their line goes on at another telephone".into();
+        let _ = seat.command(Command::RemoveLeg { leg, reason }).await;
+    }
+    supervisor.announce(&found.entry, found.mode, found.wanted);
+    supervisor.attend(agreed, endings, messages).await
+}
+
+/// Runs a supervisor whom we have called, from their answer to the last BYE. Answers why they were never let in, if so.
+pub async fn called(
+    supervisor: Supervisor,
+    answer: (LegSockets, Local, Description),
+    endings: Watch,
+    messages: mpsc::Receiver<Message>,
+    live: Live,
+) -> Option<String> {
+    let supervisor = Arc::new(supervisor);
+    let span = tracing::info_span!("supervisor");
+    let work = tokio::spawn(let_in(supervisor.clone(), answer, endings, messages).instrument(span.clone()));
+    let end = work.await.unwrap_or_else(|_| End::new("internal error", 500));
+    let reason = end.reason.clone();
+    supervisor.end(end).instrument(span).await;
+    drop(live);
+    supervisor.seat().is_none().then_some(reason)
+}
+
+async fn let_in(
+    supervisor: Arc<Supervisor>,
+    (sockets, local, answer): (LegSockets, Local, Description),
+    endings: Watch,
+    messages: mpsc::Receiver<Message>,
+) -> End {
+    let found = match supervisor.find().await {
+        Ok(found) => found,
+        Err(end) => return end,
+    };
+    match supervisor.sit(&found, sockets, local, &answer).await {
+        Ok(agreed) => {
+            supervisor.announce(&found.entry, found.mode, found.wanted);
+            supervisor.attend(agreed, endings, messages).await
+        }
         Err(end) => end,
     }
 }
@@ -84,50 +131,70 @@ async fn listen_in(supervisor: Arc<Supervisor>, messages: mpsc::Receiver<Message
 impl Supervisor {
     /// Whoever dialled a supervisor's number, before anything is known of the call.
     pub fn new(board: Arc<Switchboard>, line: Arc<Line>, admitted: Admitted, wanted: Supervision) -> Self {
-        Supervisor { board, line, admitted, wanted, seat: OnceLock::new() }
+        let Admitted { caller, identity, trunk, source, terms, offer, .. } = admitted;
+        let who = Who { address: caller, identity, trunk };
+        let came = Some(Came { source: source.ip(), srtp: terms.srtp, offer });
+        Supervisor { board, line, who, came, wanted, seat: Mutex::default() }
+    }
+
+    /// Whoever was called for a call.
+    pub fn called(board: Arc<Switchboard>, line: Arc<Line>, who: Who, (call, mode): (CallId, Mode)) -> Self {
+        let wanted = Supervision { whom: Whom::Named(Named::Call(call)), mode };
+        Supervisor { board, line, who, came: None, wanted, seat: Mutex::default() }
+    }
+
+    fn seat(&self) -> Option<Seat> {
+        self.seat.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// They are there now; in between two calls nowhere.
+    fn sits(&self, seat: Option<Seat>) {
+        if let Some(seat) = &seat {
+            let owner = (seat.call, Some((seat.leg, self.who.identity.clone())));
+            self.board.belong(&self.line, owner);
+        }
+        *self.seat.lock().unwrap_or_else(PoisonError::into_inner) = seat;
     }
 
     /// Joins the call and answers, in this order wherever the supervisor's own offer allows it.
-    async fn join(&self, call: CallId, shard: Shard) -> Result<(&Seat, Agreed), End> {
-        let (source, srtp) = (self.admitted.source.ip(), self.admitted.terms.srtp);
-        let (sockets, local) = open_media(&self.line.office, source, &self.board, srtp)?;
-        match &self.admitted.offer {
+    async fn join(&self, found: &Found) -> Result<Agreed, End> {
+        let Some(came) = &self.came else { return Err(End::new("nobody called", 500)) };
+        let (sockets, local) = open_media(&self.line.office, came.source, &self.board, came.srtp)?;
+        match &came.offer {
             Some(offer) => {
-                let (seat, agreed) = self.sit(call, shard, sockets, local, offer).await?;
+                let agreed = self.sit(found, sockets, local, offer).await?;
                 self.accept(offer.answer(&local, &agreed.media))?;
-                Ok((seat, agreed))
+                Ok(agreed)
             }
             None => {
                 self.accept(sdp::offer(&local, &CODECS))?;
                 self.line.established().await;
                 let answer = Description::read(&self.line.acknowledged_with(), local.terms());
                 let answer = answer.map_err(|e| End::new(format!("the answer in the ACK was unusable: {e}"), 488))?;
-                self.sit(call, shard, sockets, local, &answer).await
+                self.sit(found, sockets, local, &answer).await
             }
         }
     }
 
     async fn sit(
         &self,
-        call: CallId,
-        shard: Shard,
+        found: &Found,
         mut sockets: LegSockets,
         mut local: Local,
         far_end: &Description,
-    ) -> Result<(&Seat, Agreed), End> {
+    ) -> Result<Agreed, End> {
         sockets.srtp = far_end.keys(&local);
         local.agree(sockets.srtp, clock::secret);
         let media = far_end.settle(None).ok_or_else(|| End::new("no common codec", 488))?;
-        let spec = LegSpec {
-            role: Role::Supervisor,
-            place: Place::InConversation,
-            mode: self.wanted.mode,
-            address: self.admitted.caller.clone(),
-            media,
-        };
-        let leg = shard.add_leg(call, spec, sockets).await.map_err(refused)?;
-        let seat = self.seat.get_or_init(|| Seat { call, shard, leg });
-        Ok((seat, Agreed { local, media, origin: far_end.origin.clone() }))
+        let supervising = self.supervising(found.may, found.mode, media);
+        let shard = found.entry.shard.clone();
+        let leg = shard.supervise(found.call, supervising, sockets).await.map_err(refused)?;
+        self.sits(Some(Seat { call: found.call, shard, leg }));
+        Ok(Agreed { local, media, origin: far_end.origin.clone() })
+    }
+
+    fn supervising(&self, may: May, mode: Mode, media: LegMedia) -> Supervising {
+        Supervising { address: self.who.address.clone(), mode, may, media, onward: None }
     }
 
     fn accept(&self, body: Vec<u8>) -> Result<(), End> {
@@ -135,20 +202,20 @@ impl Supervisor {
     }
 
     /// Serves the supervisor until they are gone, or the call or their leg is.
-    async fn attend(
-        &self,
-        seat: &Seat,
-        mut agreed: Agreed,
-        endings: &mut Watch,
-        mut messages: mpsc::Receiver<Message>,
-    ) -> End {
-        loop {
+    async fn attend(&self, mut agreed: Agreed, mut endings: Watch, mut messages: mpsc::Receiver<Message>) -> End {
+        while let Some(seat) = self.seat() {
             tokio::select! {
                 biased;
-                left = endings.left(seat.leg) => match left {
-                    Some(reason) => return End::new(&*reason, 480),
-                    None if seat.is_there().await => {}
-                    None => return End::new("the call has ended", 480),
+                about = endings.about(seat.leg) => match about {
+                    About::Left(reason) => return End::new(&*reason, 480),
+                    About::Unknown if seat.is_there().await => {}
+                    About::Unknown => break,
+                    About::Did(Wish::Next) => match self.go_on(&seat, &agreed).await {
+                        Ok(Some(watch)) => endings = watch,
+                        Ok(None) => {}
+                        Err(end) => return end,
+                    },
+                    About::Did(Wish::TookOver(aside)) => self.prompt(&seat, aside),
                 },
                 Some(message) = messages.recv() => match message {
                     Message::Gone { reason } => return gone(reason),
@@ -168,12 +235,67 @@ impl Supervisor {
                 },
             }
         }
+        End::new("the call has ended", 480)
+    }
+
+    /// To the next call of those they may hear, in the order in which calls began, in spy: what they would say in another
+    /// mode was meant for people they leave. None where there is no other.
+    async fn go_on(&self, seat: &Seat, agreed: &Agreed) -> Result<Option<Watch>, End> {
+        let mut others = self.others(seat.call);
+        if others.is_empty() {
+            self.tell(seat, "There is no other call that you may hear.".into());
+            return Ok(None);
+        }
+        // Whoever finds no way in elsewhere comes back.
+        if let Some(entry) = self.board.host.registry.get(seat.call) {
+            others.extend(self.may_hear(&entry).ok().map(|may| (seat.call, entry, may)));
+        }
+        let Ok(taken) = seat.shard.take(seat.call, seat.leg, "they went on to the next call").await else {
+            // Gone already: the endings tell why.
+            return Ok(None);
+        };
+        self.sits(None);
+        let mut traveller = Some(taken);
+        for (call, entry, may) in others {
+            let Some(line) = traveller.take() else { break };
+            let watch = self.board.endings.watch(call);
+            let supervising = self.supervising(may, Mode::Spy, agreed.media);
+            match entry.shard.arrive(call, supervising, line).await {
+                Ok(leg) => {
+                    self.sits(Some(Seat { call, shard: entry.shard.clone(), leg }));
+                    self.announce(&entry, Mode::Spy, Mode::Spy);
+                    return Ok(Some(watch));
+                }
+                Err(stranded) => traveller = stranded.traveller,
+            }
+        }
+        Err(End::new("there is no call left that you may hear", 480))
+    }
+
+    /// Says whom they hear, and how; and what they wanted and may not.
+    fn announce(&self, entry: &Entry, mode: Mode, wanted: Mode) {
+        let Some(seat) = self.seat() else { return };
+        if self.board.config.sip.announce || mode != wanted {
+            self.tell(&seat, announcement(entry, mode, wanted));
+        }
+    }
+
+    /// Says something to the supervisor alone.
+    fn tell(&self, seat: &Seat, text: String) {
+        let (seat, voice) = (seat.clone(), self.board.host.synthesiser.clone());
+        tokio::spawn(async move { seat.say(&voice, &[seat.leg], &text).await });
+    }
+
+    /// Tells the agents who were put aside what has happened.
+    fn prompt(&self, seat: &Seat, aside: Vec<LegId>) {
+        let (seat, voice) = (seat.clone(), self.board.host.synthesiser.clone());
+        tokio::spawn(async move { seat.say(&voice, &aside, TAKEN_OVER).await });
     }
 
     /// Takes the leg out of the call, where it is still in it, and ends the line.
     async fn end(&self, end: End) {
         tracing::info!(reason = %end.reason, "a supervisor's line ends");
-        if let Some(seat) = self.seat.get() {
+        if let Some(seat) = self.seat() {
             // Also where the call has taken the leg out itself: this closes its sockets.
             let _ = seat.command(Command::RemoveLeg { leg: seat.leg, reason: end.reason.clone() }).await;
         }
@@ -181,67 +303,9 @@ impl Supervisor {
     }
 }
 
-impl Seat {
-    async fn command(&self, command: Command) -> Result<Ack, Refusal> {
-        self.shard.command(self.call, command).await
-    }
-
-    async fn is_there(&self) -> bool {
-        matches!(self.command(Command::Describe).await, Ok(Ack::View(view)) if view.legs.iter().any(|l| l.id == self.leg))
-    }
-
-    /// A new offer (RFC 3264 §8): the shard knows before the supervisor does.
-    async fn renegotiate(&self, agreed: &mut Agreed, offer: Option<Box<Description>>) -> Result<Vec<u8>, Fault> {
-        agreed.local.version = agreed.local.version.saturating_add(1);
-        let (local, codec) = (agreed.local, agreed.media.codec);
-        let Some(offer) = offer else { return Ok(sdp::offer(&local, &[codec])) };
-        let media = offer.settle(Some(codec)).ok_or_else(|| Fault::new(488, "no common codec"))?;
-        self.agree(agreed, media, offer.keys(&local), offer.origin.clone()).await?;
-        Ok(offer.answer(&local, &media))
-    }
-
-    async fn answered(&self, agreed: &mut Agreed, answer: &[u8]) -> Result<(), Fault> {
-        let answer = Description::read(answer, agreed.local.terms())?;
-        let media = answer.settle(None).ok_or_else(|| Fault::new(488, "no common codec"))?;
-        let keys = answer.keys(&agreed.local);
-        self.agree(agreed, media, keys, answer.origin).await
-    }
-
-    async fn agree(
-        &self,
-        agreed: &mut Agreed,
-        media: LegMedia,
-        keys: Option<Keys>,
-        origin: Origin,
-    ) -> Result<(), Fault> {
-        let leg = self.leg;
-        let failed = |refusal: Refusal| Fault::new(500, refusal.to_string());
-        if agreed.origin != origin {
-            self.command(Command::FarEndChanged { leg }).await.map_err(failed)?;
-        }
-        // A supervisor who holds neither listens nor speaks; whatever their telephone plays is heard by nobody.
-        let place = (!media.send).then_some(Place::Aside);
-        self.command(Command::SetHeld { leg, place }).await.map_err(failed)?;
-        self.shard.set_media(self.call, leg, media, keys).await.map_err(failed)?;
-        agreed.local.agree(keys, clock::secret);
-        (agreed.media, agreed.origin) = (media, origin);
-        Ok(())
-    }
-}
-
-/// The line calls whoever called us the caller.
+/// The line calls whoever called us the caller, and whom we called the called party.
 fn gone(reason: &str) -> End {
-    End::new(reason.replacen("caller", "supervisor", 1), 487)
-}
-
-impl From<Unfound> for End {
-    fn from(unfound: Unfound) -> Self {
-        let status = match unfound {
-            Unfound::Nobody => 404,
-            Unfound::Several(_) => 485,
-        };
-        End::new(unfound.to_string(), status)
-    }
+    End::new(reason.replacen("caller", "supervisor", 1).replacen("called party", "supervisor", 1), 487)
 }
 
 /// Why a call does not let a supervisor in.
@@ -253,6 +317,8 @@ fn refused(refusal: Refusal) -> End {
         // No state of a forked call will.
         Refusal::NoWayBack => 488,
         Refusal::Limit(_) => 486,
+        Refusal::NotPermitted(_) => 403,
+        Refusal::NotNow(_) => 480,
         Refusal::NoSuchLeg(_)
         | Refusal::NoSuchClip(_)
         | Refusal::NotASupervisor(_)
@@ -268,6 +334,7 @@ fn refused(refusal: Refusal) -> End {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::sip::registry::Unfound;
 
     #[test]
     fn every_refusal_has_a_status_and_words() {

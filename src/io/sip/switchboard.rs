@@ -1,6 +1,7 @@
 //! What the parts of the SIP server share: the configuration, the lines that are up, and how many calls there are.
 
 use crate::config::{Config, Trunk};
+use crate::id::{CallId, LegId};
 use crate::io::sip::Host;
 use crate::io::sip::communication::Communications;
 use crate::io::sip::endings::Endings;
@@ -30,6 +31,9 @@ impl Default for Limits {
 /// Names an INVITE whatever way it came (RFC 3261 §8.2.2.2): Call-ID, From tag, CSeq.
 pub type InviteKey = (String, String, u32);
 
+/// A call, and of a supervisor's line the leg and the supervisor's identity.
+pub type Owner = (CallId, Option<(LegId, String)>);
+
 /// Shared by every office, desk and controller.
 pub struct Switchboard {
     /// The configuration.
@@ -44,6 +48,8 @@ pub struct Switchboard {
     offices: OnceLock<Vec<Arc<Office>>>,
     /// By Call-ID and our own tag. Bounded by twice the number of calls.
     lines: Mutex<HashMap<(String, String), Arc<Line>>>,
+    /// To which call a line belongs, and of a supervisor's to which leg, and whose it is. Bounded as the lines are.
+    owners: Mutex<HashMap<(String, String), Owner>>,
     /// Bounded by the number of calls.
     invites: Mutex<HashSet<InviteKey>>,
     live: AtomicUsize,
@@ -62,6 +68,7 @@ impl Switchboard {
             limits,
             offices: OnceLock::new(),
             lines: Mutex::default(),
+            owners: Mutex::default(),
             invites: Mutex::default(),
             live: AtomicUsize::new(0),
             idle: Notify::new(),
@@ -134,6 +141,17 @@ impl Switchboard {
     /// A line is gone.
     pub fn disconnect(&self, line: &Line) {
         locked(&self.lines).remove(&line.key);
+        locked(&self.owners).remove(&line.key);
+    }
+
+    /// A line belongs to a call now; a supervisor's to a leg of it too.
+    pub fn belong(&self, line: &Line, owner: Owner) {
+        locked(&self.owners).insert(line.key.clone(), owner);
+    }
+
+    /// To which call a line belongs.
+    pub fn belongs(&self, line: &Line) -> Option<Owner> {
+        locked(&self.owners).get(&line.key).cloned()
     }
 
     /// Counts a controller, unless its INVITE has come already by another way.

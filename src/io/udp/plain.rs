@@ -52,6 +52,12 @@ impl Sockets for Plain {
         }
     }
 
+    fn take(&mut self, key: Key) -> Option<UdpSocket> {
+        let socket = self.sockets.try_remove(key)?;
+        epoll::delete(&self.epoll, &socket).ok()?;
+        Some(socket)
+    }
+
     fn send(&mut self, key: Key, to: SocketAddr, bytes: &[u8]) {
         let Some(socket) = self.sockets.get(key) else { return };
         if socket.send_to(bytes, to).is_err() {

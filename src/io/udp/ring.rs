@@ -58,8 +58,7 @@ pub(super) struct Ring {
 }
 
 struct Socket {
-    /// Closed with it.
-    _socket: UdpSocket,
+    socket: UdpSocket,
     generation: u32,
     closing: bool,
 }
@@ -177,7 +176,7 @@ impl Sockets for Ring {
         let place = self.sockets.vacant_entry();
         let key = place.key();
         self.ring.submitter().register_files_update(key as u32, &[socket.as_raw_fd()])?;
-        place.insert(Socket { _socket: socket, generation: self.generation, closing: false });
+        place.insert(Socket { socket, generation: self.generation, closing: false });
         self.receive(key)?;
         Ok(key)
     }
@@ -191,6 +190,13 @@ impl Sockets for Ring {
         // Closed only when the kernel has all requests: what is still to be sent means this socket, not the next in its place.
         self.closing.push(key);
         let _ = self.hand_over();
+    }
+
+    /// A descriptor of its own: requests that name the old one may still be under way.
+    fn take(&mut self, key: Key) -> Option<UdpSocket> {
+        let again = self.sockets.get(key)?.socket.try_clone();
+        self.remove(key);
+        again.ok()
     }
 
     fn send(&mut self, key: Key, to: SocketAddr, bytes: &[u8]) {

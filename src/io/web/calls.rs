@@ -175,6 +175,6 @@ pub(super) async fn refused(api: &AppState, call: CallId, error: CallError) -> P
             Ok(None) => Problem::no_such_call(&call.to_string()),
             Err(error) => error.into(),
         },
-        error @ (CallError::Refused(_) | CallError::NoVoice(_)) => error.into(),
+        error @ (CallError::Refused(_) | CallError::NoVoice(_) | CallError::Unsummoned(_)) => error.into(),
     }
 }

@@ -6,6 +6,7 @@
 use crate::call::Refusal;
 use crate::id::{CallId, LegId};
 use crate::io::calls::CallError;
+use crate::io::sip::Unsummoned;
 use crate::io::sqlite::StoreError;
 use crate::io::tts::SynthesisError;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -182,6 +183,7 @@ impl From<CallError> for Problem {
             CallError::NoSuchCall(call) => Problem::no_such_call(&call.to_string()),
             CallError::Refused(refusal) => refusal.into(),
             CallError::NoVoice(error) => error.into(),
+            CallError::Unsummoned(error) => error.into(),
         }
     }
 }
@@ -193,6 +195,8 @@ impl From<Refusal> for Problem {
             Refusal::NoSuchLeg(_) => (StatusCode::UNPROCESSABLE_ENTITY, "no_such_leg", "No such leg"),
             Refusal::NoSuchClip(_) => (StatusCode::NOT_FOUND, "no_such_clip", "No such clip"),
             Refusal::NotASupervisor(_) => (StatusCode::UNPROCESSABLE_ENTITY, "not_a_supervisor", "No supervisor"),
+            Refusal::NotPermitted(_) => (StatusCode::FORBIDDEN, "not_permitted", "The supervisor may not"),
+            Refusal::NotNow(_) => (StatusCode::CONFLICT, "not_now", "Not as things are"),
             Refusal::NotPrivate(_) => (StatusCode::CONFLICT, "not_private", "A whisper would not be private"),
             Refusal::NoWayBack => (StatusCode::CONFLICT, "no_way_back", "A forked call has no way back"),
             Refusal::Spying => (StatusCode::CONFLICT, "spying", "The coach is in spy"),
@@ -204,6 +208,17 @@ impl From<Refusal> for Problem {
             Refusal::Limit(_) => (StatusCode::UNPROCESSABLE_ENTITY, "limit", "A limit is reached"),
         };
         Problem::new(status, code, title, refusal.to_string())
+    }
+}
+
+impl From<Unsummoned> for Problem {
+    fn from(error: Unsummoned) -> Self {
+        let (status, code, title) = match error {
+            Unsummoned::Address => (StatusCode::UNPROCESSABLE_ENTITY, "no_address", "This is no address"),
+            Unsummoned::Family => (StatusCode::UNPROCESSABLE_ENTITY, "unreachable", "This address cannot be reached"),
+            Unsummoned::Closed => (StatusCode::SERVICE_UNAVAILABLE, "no_calls", "No calls are taken"),
+        };
+        Problem::new(status, code, title, error.to_string())
     }
 }
 

@@ -1,9 +1,9 @@
-//! Supervisors of a running call: another mode, another volume, sending them away.
+//! Supervisors of a running call: calling one, another mode, another volume, taking over, sending them away.
 
 use super::AppState;
 use super::calls::refused;
 use super::problem::Problem;
-use super::request::{Json, Leg};
+use super::request::{Call, Json, Leg};
 use crate::call::Volume;
 use crate::event::Mode;
 use crate::id::LegId;
@@ -22,6 +22,8 @@ pub(super) struct Change {
     mode: Option<Mode>,
     /// In decibels.
     volume: Option<Volume>,
+    /// True: they become the agent; false: they are a supervisor again, in spy.
+    take_over: Option<bool>,
 }
 
 /// What was changed; of a mode, from which outgoing RTP timestamp it holds on each leg.
@@ -34,9 +36,11 @@ pub(super) struct Changed {
     effective: Option<BTreeMap<LegId, u32>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     volume: Option<Volume>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    take_over: Option<bool>,
 }
 
-/// The mode first: it is what can be refused.
+/// What can be refused comes first: who is the agent, then the mode.
 pub(super) async fn change(
     State(api): Api,
     Leg(call, leg): Leg,
@@ -45,7 +49,12 @@ pub(super) async fn change(
     if let Err(error) = api.calls.supervisor(call, leg).await {
         return Err(refused(&api, call, error).await);
     }
-    let mut changed = Changed { leg, mode: None, effective: None, volume: change.volume };
+    let mut changed = Changed { leg, mode: None, effective: None, volume: change.volume, take_over: change.take_over };
+    if let Some(take_over) = change.take_over
+        && let Err(error) = api.calls.take_over(call, leg, take_over).await
+    {
+        return Err(refused(&api, call, error).await);
+    }
     if let Some(mode) = change.mode {
         match api.calls.set_supervisor(call, leg, mode).await {
             Ok((mode, effective)) => (changed.mode, changed.effective) = (Some(mode), Some(effective)),
@@ -63,6 +72,28 @@ pub(super) async fn change(
 pub(super) async fn remove(State(api): Api, Leg(call, leg): Leg) -> Result<StatusCode, Problem> {
     match api.calls.remove_supervisor(call, leg).await {
         Ok(()) => Ok(StatusCode::NO_CONTENT),
+        Err(error) => Err(refused(&api, call, error).await),
+    }
+}
+
+/// Whom to call.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Summons {
+    to: String,
+    /// Without one: spy.
+    #[serde(default)]
+    mode: Mode,
+}
+
+/// Answers before their telephone rings; `supervisor.joined` or `supervisor.missed` tells the rest.
+pub(super) async fn summon(
+    State(api): Api,
+    Call(call): Call,
+    Json(Summons { to, mode }): Json<Summons>,
+) -> Result<(StatusCode, axum::Json<serde_json::Value>), Problem> {
+    match api.calls.summon(call, &to, mode) {
+        Ok(()) => Ok((StatusCode::ACCEPTED, axum::Json(serde_json::json!({ "to": to, "mode": mode })))),
         Err(error) => Err(refused(&api, call, error).await),
     }
 }

@@ -61,6 +61,8 @@ pub struct Plan<'a> {
     pub media: &'a str,
     /// What `[sip] listen` lists.
     pub listen: &'a str,
+    /// Whether supervisors are told where they are.
+    pub announce: bool,
     pub limits: Limits,
     pub timers: Timers,
     pub shards: usize,
@@ -69,12 +71,14 @@ pub struct Plan<'a> {
 impl Default for Plan<'_> {
     fn default() -> Self {
         let listen = "\"udp://127.0.0.1:0\"";
+        let announce = false;
         Plan {
             routes: "",
             trunk: TRUNK,
             sip: "",
             media: "",
             listen,
+            announce,
             limits: Limits::default(),
             timers: Timers::default(),
             shards: 1,
@@ -219,10 +223,11 @@ fn configuration(folder: &Path, plan: &Plan<'_>, media: (u16, u16)) -> Config {
     std::fs::copy(playbook, playbooks.join("sales-discovery.toml")).unwrap();
     let file = folder.join("sotto.toml");
     let text = format!(
-        "[sip]\nlisten = [{}]\n{}\n[media]\nports = \"{}-{}\"\n{}\n[http]\nlisten = \"127.0.0.1:0\"\n\
+        "[sip]\nlisten = [{}]\nannounce = {}\n{}\n[media]\nports = \"{}-{}\"\n{}\n[http]\nlisten = \"127.0.0.1:0\"\n\
          [store]\nurl = \"sqlite://{}\"\n[dialplan]\nfiles = [\"{}\"]\n[speech]\nmodel = \"\"\n\
          [recording]\nenabled = false\n[coach]\nduck_db = 0\n{}",
         plan.listen,
+        plan.announce,
         plan.sip,
         media.0,
         media.1,
