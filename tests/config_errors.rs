@@ -1,6 +1,6 @@
 //! Whatever is wrong with a configuration is told at once, each with its place, what it is and what to do.
 
-use sotto::config::{Config, Step};
+use sotto::config::{Config, Listen, Step, Transport};
 use sotto::event::Mode;
 use std::path::{Path, PathBuf};
 
@@ -58,7 +58,10 @@ fn load_shipped() -> Config {
 #[test]
 fn what_is_shipped_is_right() {
     let config = load_shipped();
-    assert_eq!(config.sip.listen, ["127.0.0.1:5060".parse().unwrap()]);
+    assert_eq!(
+        config.sip.listen,
+        ["127.0.0.1:5060".parse().map(|address| Listen { transport: Transport::Udp, address }).unwrap()]
+    );
     assert_eq!(config.media.ports, 20_000..=29_999);
     assert_eq!(config.http.listen.to_string(), "127.0.0.1:8080");
     assert!(config.http.token.is_none() && config.recording.enabled);
@@ -113,7 +116,7 @@ fn everything_wrong_is_told_at_once() {
         r#"
 [sip]
 lisen = []
-listen = ["tcp://127.0.0.1:5060", "udp://0.0.0.0:5060", "udp://localhost", "5060"]
+listen = ["sctp://127.0.0.1:5060", "udp://0.0.0.0:5060", "udp://localhost", "5060"]
 external_adress = "1.2.3.4"
 [media]
 ports = "20000"
@@ -146,7 +149,7 @@ srtp = "maybe"
     );
     let expected = "\
 config/sotto.toml:3: unknown key sip.lisen; did you mean listen?
-config/sotto.toml:4: sip.listen over tcp is not supported yet; use udp:// or take it out
+config/sotto.toml:4: sip.listen over sctp is not supported; use udp://, tcp:// or tls://
 config/sotto.toml:4: sip.listen on 0.0.0.0 names no address a peer could answer to; write the address of one interface, or 0.0.0.0 together with sip.external_address
 config/sotto.toml:4: sip.listen has \"localhost\" as address and port; write them as 127.0.0.1:5060 or [::1]:5060
 config/sotto.toml:4: sip.listen has \"5060\"; write udp://ADDRESS:PORT, as \"udp://127.0.0.1:5060\"

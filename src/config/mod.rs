@@ -8,6 +8,7 @@ mod check;
 mod dialplan;
 mod environment;
 mod fault;
+mod listen;
 mod network;
 mod playbook;
 mod raw;
@@ -17,6 +18,7 @@ pub use crate::call::sdp::Srtp;
 pub use crate::coach::Sensitivity;
 pub use dialplan::{Route, Step};
 pub use fault::{ConfigError, ConfigErrors, Origin};
+pub use listen::{Listen, Transport};
 pub use network::Network;
 pub use playbook::Playbooks;
 pub use secret::Secret;
@@ -59,10 +61,34 @@ pub struct Config {
 /// Where SIP is spoken.
 #[derive(Clone, Debug)]
 pub struct Sip {
-    /// UDP addresses to bind; explicit, port 0 picks one.
-    pub listen: Vec<SocketAddr>,
+    /// Addresses to bind; explicit, port 0 picks one.
+    pub listen: Vec<Listen>,
     /// What to put into SDP and Contact behind NAT.
     pub external_address: Option<IpAddr>,
+    /// The files of TLS; there where `listen` names a TLS address.
+    pub tls: Option<Tls>,
+}
+
+/// Files in PEM that are read again when they change.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// Our certificate, followed by those between it and its authority.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// The authorities of those who connect to us. None: they need no certificate.
+    pub client_ca: Option<PathBuf>,
+    /// The authorities of those whom we call.
+    pub server_ca: PathBuf,
+}
+
+/// A name and the password that proves it.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// The name.
+    pub user: String,
+    /// The password.
+    pub password: Secret,
 }
 
 /// Where RTP is spoken.
@@ -169,8 +195,14 @@ pub enum Format {
 pub struct Trunk {
     /// Its name.
     pub name: String,
-    /// Networks it may send from.
+    /// Networks it may send from; none: any, where it is known by something else.
     pub sources: Vec<Network>,
+    /// Names of which its TLS certificate must carry one; none: it needs no certificate.
+    pub tls_names: Vec<String>,
+    /// What it must prove by digest (RFC 3261 §22).
+    pub credentials: Option<Credentials>,
+    /// What we prove to it when it asks.
+    pub login: Option<Credentials>,
     /// Numbers it may call, each a whole match.
     pub may_call: Vec<Regex>,
     /// Whether its callers may supervise.

@@ -3,6 +3,7 @@
 use crate::call::sdp::{Description, Terms};
 use crate::config::{Route, Step};
 use crate::event::{Address, Mode};
+use crate::io::sip::door::Origin;
 use crate::io::sip::fault::Fault;
 use crate::io::sip::switchboard::Switchboard;
 use regex::Regex;
@@ -69,9 +70,10 @@ static CODES: LazyLock<[Route; 3]> = LazyLock::new(|| {
     })
 });
 
-/// Decides about an INVITE from `source`.
-pub fn admit(board: &Switchboard, request: &Request, source: SocketAddr) -> Result<Admitted, Fault> {
-    let trunk = board.trunk(source.ip()).ok_or_else(|| Fault::new(403, "this address is no configured trunk"))?;
+/// Decides about an INVITE from `origin`.
+pub fn admit(board: &Switchboard, request: &Request, origin: &Origin) -> Result<Admitted, Fault> {
+    let trunk = board.recognise(origin)?;
+    let source = origin.address;
     let from = request.from_header().and_then(|f| f.clone().typed()).map_err(|_| Fault::bad("From cannot be read"))?;
     let called = request.uri.user().unwrap_or_default();
     let caller = from.uri.user().unwrap_or_default();

@@ -121,8 +121,8 @@ async fn dial(call: &Call, to: &str, timeout: Duration, srtp: Option<Srtp>) -> R
         Host::IpAddr(ip) => Some(*ip),
         Host::Domain(_) => None,
     };
-    let office = able_to_reach(call.board.offices(), &call.caller.office, ip).ok_or_else(|| {
-        tracing::error!(route = %call.admitted.route.at, "no [sip] listen address has the address family of connect");
+    let office = able_to_reach(call.board.offices(), &call.caller.office, &target).ok_or_else(|| {
+        tracing::error!(route = %call.admitted.route.at, "no [sip] listen address has the address family and the transport of connect");
         Failure::Unreachable
     })?;
     let peer = ip.unwrap_or(office.local.ip());

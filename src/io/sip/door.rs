@@ -1,13 +1,13 @@
-//! The UDP socket of the SIP stack, and the guard at it.
+//! The guard before the SIP stack, the same for datagrams and connections.
 //!
-//! In come datagrams; what is sound, from somebody we know, and for a dialog we have, goes on to the stack. Everything
+//! In come messages; what is sound, from somebody we know, and for a dialog we have, goes on to the stack. Everything
 //! else is answered here without keeping anything (RFC 3261 §8.2.7), so that no stranger and no flood can make us
 //! remember it.
 
 use crate::io::sip::fault::Fault;
+use crate::io::sip::frame;
 use crate::io::sip::message::{self, Head, Read, parameter, split_list};
 use crate::io::sip::switchboard::Switchboard;
-use async_trait::async_trait;
 use rsipstack::sip::prelude::{HeadersExt, ToTypedHeader};
 use rsipstack::sip::{Method, SipMessage};
 use rsipstack::transaction::endpoint::EndpointInner;
@@ -15,38 +15,56 @@ use rsipstack::transaction::key::{TransactionKey, TransactionRole};
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{OnceLock, Weak};
-use tokio::net::UdpSocket;
-use tokio::sync::Mutex;
 
 /// The methods we serve.
 pub const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE";
 /// What the stack reads of a datagram; it cuts longer ones without a word.
 const STACK_LIMIT: usize = 8192;
+/// What a connection carries.
+const STREAM_LIMIT: usize = frame::MAX_HEAD + frame::MAX_BODY;
 /// When a caller may try again while we are full (RFC 3261 §20.33).
 const RETRY_AFTER: &str = "5";
 
-/// The socket.
+/// Where a message came from.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin {
+    /// The address.
+    pub address: SocketAddr,
+    /// The place in `[[trunk]]` of the trunk whose name the connection's certificate carries.
+    pub certified: Option<usize>,
+}
+
+/// The guard.
 pub struct Door {
-    socket: UdpSocket,
-    buffer: Mutex<Vec<u8>>,
     board: Weak<Switchboard>,
     endpoint: OnceLock<Weak<EndpointInner>>,
     /// Makes our To tags: the same for every retransmission of a request, unguessable for everyone else.
     tags: RandomState,
+    /// Bytes a message may have.
+    limit: usize,
 }
 
-/// What becomes of a datagram.
-enum Verdict {
+/// What becomes of a message.
+pub enum Verdict {
+    /// The stack gets it.
     Pass,
+    /// It is no SIP.
+    Noise,
+    /// Nobody gets it, and nobody is told.
     Drop,
+    /// It is answered here.
     Answer(Head, Fault),
 }
 
 impl Door {
-    /// Guards `socket`.
-    pub fn new(socket: UdpSocket, board: Weak<Switchboard>) -> Self {
-        let buffer = Mutex::new(vec![0; 65_536]);
-        Door { socket, buffer, board, endpoint: OnceLock::new(), tags: RandomState::new() }
+    /// Guards datagrams.
+    pub fn new(board: Weak<Switchboard>) -> Self {
+        Door { board, endpoint: OnceLock::new(), tags: RandomState::new(), limit: STACK_LIMIT }
+    }
+
+    /// Guards connections, which carry longer messages.
+    pub fn for_streams(self) -> Self {
+        Door { limit: STREAM_LIMIT, ..self }
     }
 
     /// Names the stack whose transactions count.
@@ -54,13 +72,14 @@ impl Door {
         let _ = self.endpoint.set(endpoint);
     }
 
-    fn judge(&self, datagram: &[u8], from: SocketAddr) -> Verdict {
+    /// What becomes of a message from `from`.
+    pub fn judge(&self, datagram: &[u8], from: &Origin) -> Verdict {
         if datagram.iter().all(u8::is_ascii_whitespace) {
             return Verdict::Pass; // a keep-alive (RFC 5626 §3.5.1)
         }
         match message::read(datagram) {
-            Read::Noise => Verdict::Drop,
-            Read::Response if datagram.len() > STACK_LIMIT => Verdict::Drop,
+            Read::Noise => Verdict::Noise,
+            Read::Response if datagram.len() > self.limit => Verdict::Drop,
             Read::Response => Verdict::Pass,
             Read::Faulty(head, fault) => Verdict::Answer(head, fault),
             Read::Request(head) => match self.admit(&head, datagram, from) {
@@ -71,12 +90,12 @@ impl Door {
         }
     }
 
-    fn admit(&self, head: &Head, datagram: &[u8], from: SocketAddr) -> Result<(), Fault> {
+    fn admit(&self, head: &Head, datagram: &[u8], from: &Origin) -> Result<(), Fault> {
         let Some(board) = self.board.upgrade() else {
             return Err(Fault::new(503, "shutting down").with("Retry-After", RETRY_AFTER));
         };
         outsider(&board, head, from)?;
-        let key = understood(head, datagram);
+        let key = understood(head, datagram, self.limit);
         if key.as_ref().is_ok_and(|key| self.in_progress(key)) {
             // Its dialog may be gone while its answer is still owed: a BYE whose 200 was lost (RFC 3261 §17.2.2).
             return Ok(());
@@ -110,41 +129,11 @@ impl Door {
         board.room(transactions).map_err(|why| Fault::new(503, why).with("Retry-After", RETRY_AFTER))
     }
 
-    async fn answer(&self, head: &Head, fault: &Fault, from: SocketAddr) {
+    /// The answer to a refused request, and where a datagram with it goes.
+    pub fn response(&self, head: &Head, fault: &Fault, from: SocketAddr) -> (Vec<u8>, SocketAddr) {
         let identity = (head.first("call-id"), head.first("from"), head.first("via"));
         let tag = format!("{:016x}", self.tags.hash_one(identity));
-        let (bytes, to) = response(head, fault, &tag, from);
-        // A datagram that cannot be sent is a datagram lost: the peer asks again.
-        let _ = self.socket.send_to(&bytes, to).await;
-    }
-}
-
-#[async_trait]
-impl rsipstack::platform::net::UdpSocket for Door {
-    async fn recv_from(&self, buf: &mut [u8]) -> rsipstack::Result<(usize, SocketAddr)> {
-        let mut buffer = self.buffer.lock().await;
-        loop {
-            let (len, from) = self.socket.recv_from(&mut buffer).await?;
-            let datagram = buffer.get(..len).unwrap_or_default();
-            match self.judge(datagram, from) {
-                Verdict::Drop => {}
-                Verdict::Answer(head, fault) => self.answer(&head, &fault, from).await,
-                Verdict::Pass => {
-                    if let Some(place) = buf.get_mut(..len) {
-                        place.copy_from_slice(datagram);
-                        return Ok((len, from));
-                    }
-                }
-            }
-        }
-    }
-
-    async fn send_to(&self, buf: &[u8], addr: SocketAddr) -> rsipstack::Result<usize> {
-        Ok(self.socket.send_to(buf, addr).await?)
-    }
-
-    fn local_addr(&self) -> rsipstack::Result<SocketAddr> {
-        Ok(self.socket.local_addr()?)
+        response(head, fault, &tag, from)
     }
 }
 
@@ -154,13 +143,11 @@ fn gone() -> Fault {
 
 /// Within a dialog its tags are the pass; outside of one the source address must belong to a trunk. ACK and CANCEL are
 /// matched to a transaction by their branch.
-fn outsider(board: &Switchboard, head: &Head, from: SocketAddr) -> Result<(), Fault> {
+fn outsider(board: &Switchboard, head: &Head, from: &Origin) -> Result<(), Fault> {
     if head.to_tag().is_some() || head.method == "ACK" || head.method == "CANCEL" {
         return Ok(());
     }
-    if board.trunk(from.ip()).is_none() {
-        return Err(Fault::new(403, "this address is no configured trunk"));
-    }
+    board.recognise(from)?;
     match head.method.as_str() {
         "BYE" | "INFO" | "UPDATE" => Err(gone()),
         _ => Ok(()),
@@ -196,10 +183,10 @@ fn served(head: &Head) -> Result<(), Fault> {
 }
 
 /// Whether the stack below can work with it; it drops in silence what it cannot read.
-fn understood(head: &Head, datagram: &[u8]) -> Result<TransactionKey, Fault> {
+fn understood(head: &Head, datagram: &[u8], limit: usize) -> Result<TransactionKey, Fault> {
     let unread = |what: &str| Fault::bad(format!("{what} cannot be read"));
-    if datagram.len() > STACK_LIMIT {
-        return Err(Fault::new(513, format!("a message may have {STACK_LIMIT} bytes here")));
+    if datagram.len() > limit {
+        return Err(Fault::new(513, format!("a message may have {limit} bytes here")));
     }
     let Ok(SipMessage::Request(request)) = SipMessage::try_from(datagram) else {
         return Err(unread("the message"));

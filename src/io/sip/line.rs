@@ -15,7 +15,7 @@ use rsipstack::sip::{Header, Method, Request, Response, SipMessage, StatusCodeKi
 use rsipstack::transaction::Transaction;
 use rsipstack::transaction::key::{TransactionKey, TransactionRole};
 use rsipstack::transaction::transaction::{TransactionEvent, TransactionEventSender};
-use rsipstack::transport::SipAddr;
+use rsipstack::transport::{SipAddr, SipConnection};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{mpsc, watch};
@@ -57,6 +57,7 @@ pub struct Line {
     remote_cseq: AtomicU32,
     peer: Mutex<Option<Peer>>,
     over: AtomicBool,
+    flow: Mutex<Option<SipConnection>>,
 }
 
 impl Line {
@@ -83,6 +84,7 @@ impl Line {
             remote_cseq: AtomicU32::new(0),
             peer: Mutex::new(None),
             over: AtomicBool::new(false),
+            flow: Mutex::default(),
         }
     }
 
@@ -146,6 +148,17 @@ impl Line {
         let mut peer = self.peer();
         let routes = peer.take().map_or(snapshot.route_set, |p| p.routes);
         *peer = Some(Peer { target: contact.uri, routes });
+    }
+
+    /// Something of the peer came by this connection.
+    pub fn came_by(&self, connection: SipConnection) {
+        *self.flow.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
+    }
+
+    /// The connection that our requests go by, while it stands (RFC 5626 §5.3); none over UDP.
+    pub fn flow(&self) -> Option<SipConnection> {
+        let flow = self.flow.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        flow.filter(|f| f.is_reliable() && !f.cancel_token().is_some_and(|token| token.is_cancelled()))
     }
 
     /// Whether a sequence number of the peer is in order (RFC 3261 §12.2.2).
@@ -236,7 +249,7 @@ impl Line {
     async fn send(&self, request: Request) -> rsipstack::Result<()> {
         let key = TransactionKey::from_request(&request, TransactionRole::Client)?;
         let first_hop = request.route_header().and_then(|r| first_hop(r.value()));
-        let mut transaction = Transaction::new_client(key, request, self.office.endpoint.clone(), None);
+        let mut transaction = Transaction::new_client(key, request, self.office.endpoint.clone(), self.flow());
         transaction.destination = first_hop;
         transaction.send().await?;
         while let Some(message) = transaction.receive().await {

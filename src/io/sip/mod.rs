@@ -1,7 +1,7 @@
 //! SIP: dialogs with the parties of calls, and the routes that say what to do with them.
 //!
 //! ```text
-//! datagrams ─► door (sound? known? room?) ─► stack ─► desk ─┬─ new call ─► admission ─┬► controller ─► route ─► connect
+//! datagrams, connections ─► door (sound? known? room?) ─► stack ─► desk ─┬─ new call ─► admission ─┬► controller ─► route ─► connect
 //!                │                                          │                         └► supervisor
 //!                │                                          └─ in a call ─► in_dialog ─► controller, supervisor
 //!                └─► refusals, kept nowhere                                                  │
@@ -15,10 +15,14 @@ mod admission;
 mod audio;
 mod connect;
 mod controller;
+mod datagrams;
 mod desk;
 mod door;
 mod endings;
+mod exchange;
 mod fault;
+mod flow;
+mod frame;
 mod in_dialog;
 mod line;
 mod message;
@@ -27,13 +31,14 @@ pub mod registry;
 mod route;
 mod supervisor;
 mod switchboard;
+mod tls;
 
 pub use office::Timers;
 pub use registry::Registry;
 pub use switchboard::Limits;
 
 use crate::call::sdp::Srtp;
-use crate::config::{Config, Step};
+use crate::config::{Config, Listen, Step, Transport};
 use crate::io::conversation::Conversations;
 use crate::io::journal::Journal;
 use crate::io::shard::Shard;
@@ -44,6 +49,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use switchboard::Switchboard;
+use tls::Certificates;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -51,8 +57,8 @@ use tokio_util::sync::CancellationToken;
 const USER_AGENT: &str = concat!("sotto/", env!("CARGO_PKG_VERSION"));
 
 /// What the log filter must say about the SIP stack: below `warn` it writes whole messages, with numbers and
-/// credentials, into the log.
-pub const LOG_FILTER: &str = "rsipstack=warn";
+/// credentials, into the log. Its transport layer warns of each listener that it does not read itself.
+pub const LOG_FILTER: &str = "rsipstack=warn,rsipstack::transport::transport_layer=error";
 
 /// The rest of the house, as far as a call needs it.
 #[derive(Clone)]
@@ -81,8 +87,11 @@ impl Host {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address of `[sip] listen` cannot be bound.
-    #[error("[sip] listen: udp://{0} cannot be bound: {1}")]
-    Bind(SocketAddr, io::Error),
+    #[error("[sip] listen: {0} cannot be bound: {1}")]
+    Bind(Listen, io::Error),
+    /// The files of TLS are unusable.
+    #[error("[sip] {0}")]
+    Tls(#[from] tls::TlsError),
     /// There is nothing to listen on.
     #[error("[sip] listen names no address")]
     NoAddress,
@@ -116,11 +125,13 @@ impl SipServer {
         }
         warn_of_readable_keys(&config);
         let listen = config.sip.listen.clone();
+        let certificates = config.sip.tls.clone().map(|files| Certificates::read(files, &config.trunks)).transpose()?;
+        let certificates = certificates.map(Arc::new);
         let journal = host.journal.subscribe();
         let board = Arc::new(Switchboard::new(config, host, limits));
         let (stop, mut tasks, mut offices) = (CancellationToken::new(), JoinSet::new(), Vec::new());
         for address in listen {
-            let opened = Office::open(address, &board, timers, &stop.child_token()).await;
+            let opened = Office::open(address, &board, certificates.clone(), timers, &stop.child_token()).await;
             let (office, endpoint, incoming) = opened.map_err(|e| StartError::Bind(address, e))?;
             tasks.spawn(desk::run(office.clone(), board.clone(), incoming));
             tasks.spawn(async move { endpoint.serve().await });
@@ -130,6 +141,7 @@ impl SipServer {
             return Err(StartError::NoAddress);
         }
         board.open(offices);
+        tasks.extend(certificates.map(Certificates::watch));
         tasks.spawn(board.endings.clone().follow(journal));
         Ok(SipServer { board, stop, tasks })
     }
@@ -149,6 +161,11 @@ impl SipServer {
         self.board.offices().iter().map(|o| o.dialogs.len()).sum::<usize>().max(self.board.lines())
     }
 
+    /// Connections that stand, made to us or by us.
+    pub fn connections(&self) -> usize {
+        self.board.offices().iter().map(|o| o.connections()).sum()
+    }
+
     /// Takes no further calls, hangs up everyone, and waits until that is done, for `deadline` at most.
     pub async fn shutdown(mut self, deadline: Duration) {
         self.board.close();
@@ -163,10 +180,13 @@ impl SipServer {
     }
 }
 
-/// SRTP's keys are as secret as the SIP they travel in, and UDP hides nothing. Who requires SRTP expects more.
+/// SRTP's keys are as secret as the SIP they travel in, and only TLS hides that. Who requires SRTP expects more.
 fn warn_of_readable_keys(config: &Config) {
-    const WHY: &str = "SRTP is required, but its keys travel in SIP over UDP, unencrypted: who can read the SIP can \
-                       listen to the call. Keep the SIP inside a network you trust, or inside a tunnel";
+    const WHY: &str = "SRTP is required, but its keys travel in SIP over UDP or TCP, unencrypted: who can read the SIP \
+                       can listen to the call. Use TLS, or keep the SIP inside a network you trust, or a tunnel";
+    if config.sip.listen.iter().all(|listen| listen.transport == Transport::Tls) {
+        return;
+    }
     for trunk in config.trunks.iter().filter(|t| t.srtp == Srtp::Required) {
         tracing::warn!(trunk = %trunk.name, "{WHY}");
     }

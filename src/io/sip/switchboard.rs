@@ -2,7 +2,9 @@
 
 use crate::config::{Config, Trunk};
 use crate::io::sip::Host;
+use crate::io::sip::door::Origin;
 use crate::io::sip::endings::Endings;
+use crate::io::sip::fault::Fault;
 use crate::io::sip::line::Line;
 use crate::io::sip::office::Office;
 use std::collections::{HashMap, HashSet};
@@ -77,7 +79,16 @@ impl Switchboard {
 
     /// The trunk an address belongs to.
     pub fn trunk(&self, source: IpAddr) -> Option<&Trunk> {
-        self.config.trunks.iter().find(|t| t.sources.iter().any(|n| covers(n.address, n.prefix, source)))
+        self.config.trunks.iter().find(|t| t.sources.iter().any(|n| n.contains(source)))
+    }
+
+    /// The trunk a message comes from, or what to answer. What a certificate proves comes before what an address does.
+    pub fn recognise(&self, origin: &Origin) -> Result<&Trunk, Fault> {
+        let covers = |t: &&Trunk| t.sources.iter().any(|n| n.contains(origin.address.ip()));
+        let certified = origin.certified.and_then(|at| self.config.trunks.get(at));
+        let certified = certified.filter(|t| t.sources.is_empty() || covers(t));
+        let by_address = || self.config.trunks.iter().find(|t| t.tls_names.is_empty() && covers(t));
+        certified.or_else(by_address).ok_or_else(|| Fault::new(403, "this address is no configured trunk"))
     }
 
     /// Whether another call can be taken.
@@ -160,44 +171,4 @@ impl Drop for Live {
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What is inside is changed by single calls only: a panic elsewhere leaves it whole.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Whether `source` lies in `network/prefix`. An IPv4 address seen through an IPv6 socket counts as IPv4.
-fn covers(network: IpAddr, prefix: u8, source: IpAddr) -> bool {
-    match (network, source.to_canonical()) {
-        (IpAddr::V4(n), IpAddr::V4(s)) => same_head(u128::from(n.to_bits()), u128::from(s.to_bits()), 32, prefix),
-        (IpAddr::V6(n), IpAddr::V6(s)) => same_head(n.to_bits(), s.to_bits(), 128, prefix),
-        _ => false,
-    }
-}
-
-fn same_head(a: u128, b: u128, bits: u8, prefix: u8) -> bool {
-    let tail = u32::from(bits.saturating_sub(prefix));
-    (a ^ b).checked_shr(tail).unwrap_or(0) == 0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn networks_cover_their_addresses_only() {
-        for (network, prefix, source, covered) in [
-            ("127.0.0.0", 8, "127.1.2.3", true),
-            ("127.0.0.0", 8, "128.0.0.1", false),
-            ("192.0.2.4", 32, "192.0.2.4", true),
-            ("192.0.2.4", 32, "192.0.2.5", false),
-            ("0.0.0.0", 0, "203.0.113.9", true),
-            ("::", 0, "2001:db8::1", true),
-            ("::", 0, "192.0.2.1", false),
-            ("2001:db8::", 32, "2001:db8:ffff::1", true),
-            ("127.0.0.0", 8, "::ffff:127.0.0.1", true),
-        ] {
-            assert_eq!(
-                covers(network.parse().unwrap(), prefix, source.parse().unwrap()),
-                covered,
-                "{network}/{prefix} {source}"
-            );
-        }
-    }
 }
