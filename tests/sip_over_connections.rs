@@ -159,9 +159,9 @@ async fn garbage_ends_its_own_connection_alone() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_and_silent_connections_are_closed() {
     let (house, _, tcp) = house("", QUICK).await;
+    let began = Instant::now();
     let mut silent = Wire::tcp(tcp).await;
     let mut slow = Wire::tcp(tcp).await;
-    let began = Instant::now();
     let text = slow.request("OPTIONS", "100", 1, "", "", "");
     let dripping = async {
         for byte in text.as_bytes() {
@@ -213,11 +213,12 @@ async fn strangers_get_403_and_few_connections() {
     let trunk = "[[trunk]]\nname = \"t\"\nsources = [\"192.0.2.0/24\"]\nmay_call = [\".*\"]\n";
     let house = House::open(Plan { trunk, listen: "\"tcp://127.0.0.1:0\"", ..Plan::default() }).await;
     let mut peers = Vec::new();
-    for _ in 0..8 {
-        let mut peer = Wire::tcp(house.sip).await;
+    for _ in 0..32 {
+        peers.push(Wire::tcp(house.sip).await);
+    }
+    for peer in &mut peers[..10] {
         let invite = peer.invite("100");
         assert_eq!(peer.ask(&invite).await.status(), 403);
-        peers.push(peer);
     }
     assert!(Wire::tcp(house.sip).await.is_closed().await);
     house.is_quiet().await;

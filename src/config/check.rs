@@ -1,10 +1,10 @@
 //! From what was written to what holds: every section read, every value checked.
 
 use super::fault::{Faults, Origin};
-use super::raw::{Section, Written};
+use super::raw::{Section, Written, nearest};
 use super::{
-    Coach, Credentials, Format, Http, Listen, Media, Network, Recording, Secret, Sensitivity, Sip, Speech, Srtp, Store,
-    Tls, Transport, Trunk, Way,
+    Coach, Credentials, Format, Http, Listen, Media, Network, Recording, Registration, Secret, Sensitivity, Sip,
+    Speech, Srtp, Store, Tls, Transport, Trunk, Way,
 };
 use crate::call::ears::{Beep, Beeped, Ears, LeakGuard};
 use crate::event::Mode;
@@ -13,6 +13,7 @@ use regex::Regex;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The built-in voice: espeak-ng's American English.
 const VOICE: &str = "en-us";
@@ -374,11 +375,60 @@ pub(super) fn recording(mut section: Section<'_>, faults: &Faults) -> Recording 
     recording
 }
 
-pub(super) fn trunks(sections: Vec<Section<'_>>, faults: &Faults) -> Vec<Trunk> {
+/// `[[register]]`, each with its place.
+pub(super) fn registrations(sections: Vec<Section<'_>>, faults: &Faults) -> Vec<(Origin, Registration)> {
+    sections.into_iter().filter_map(|section| registration(section, faults)).collect()
+}
+
+fn registration(mut section: Section<'_>, faults: &Faults) -> Option<(Origin, Registration)> {
+    let at = section.place("trunk");
+    let trunk = section.text("trunk").map(|written| written.value);
+    if trunk.is_none() {
+        faults.add(&at, "register has no trunk", "write trunk = \"…\", the name of a [[trunk]]");
+    }
+    let place = section.place("registrars");
+    let registrars = section.texts("registrars").unwrap_or_default();
+    if registrars.is_empty() {
+        faults.add(&place, "register has no registrars", "write registrars = [\"sip:pbx.example\"]");
+    }
+    let registrars = registrars.into_iter().filter_map(|written| registrar(written, faults)).collect();
+    let login = credentials(&mut section, ["user", "password", "password_file"], faults);
+    if login.is_none() && !section.has("user") {
+        faults.add(&section.at, "register has no user", "write user = \"…\" and password_file = \"…\"");
+    }
+    // Below a minute a registrar is kept busy by us alone, beyond a day it would forget us before it says so.
+    let expires = section.whole("expires", 60..=86_400).map_or(300, |written| written.value as u64);
+    section.end();
+    let (login, expires) = (login?.1, Duration::from_secs(expires));
+    Some((at, Registration { trunk: trunk?, registrars, login, expires }))
+}
+
+fn registrar(written: Written<String>, faults: &Faults) -> Option<String> {
+    let host = written.value.strip_prefix("sip:").filter(|rest| !rest.contains(['@', ' ', '<', '?']));
+    if host.is_some() && rsipstack::sip::Uri::try_from(written.value.as_str()).is_ok() {
+        return Some(written.value);
+    }
+    let what = format!("register.registrars has {:?}", written.value);
+    faults.add(&written.at, what, "write sip:HOST, as \"sip:192.0.2.9\" or \"sip:pbx.example:5061;transport=tls\"");
+    None
+}
+
+/// Every registration names a trunk that there is.
+pub(super) fn registrations_have_trunks(all: &[(Origin, Registration)], trunks: &[Trunk], faults: &Faults) {
+    for (at, registration) in all {
+        if !trunks.iter().any(|trunk| trunk.name == registration.trunk) {
+            let remedy = nearest(&registration.trunk, trunks.iter().map(|trunk| trunk.name.as_str()));
+            faults.add(at, format!("there is no trunk named {:?}", registration.trunk), remedy);
+        }
+    }
+}
+
+/// `registered`: the trunks that are known because we register with them.
+pub(super) fn trunks(sections: Vec<Section<'_>>, registered: &[&str], faults: &Faults) -> Vec<Trunk> {
     let mut trunks: Vec<Trunk> = Vec::new();
     for section in sections {
         let at = section.place("name");
-        let trunk = trunk(section, faults);
+        let trunk = trunk(section, registered, faults);
         if trunks.iter().any(|other| other.name == trunk.name) {
             faults.add(&at, format!("there is a trunk named {:?} already", trunk.name), "name each differently");
         }
@@ -387,7 +437,7 @@ pub(super) fn trunks(sections: Vec<Section<'_>>, faults: &Faults) -> Vec<Trunk> 
     trunks
 }
 
-fn trunk(mut section: Section<'_>, faults: &Faults) -> Trunk {
+fn trunk(mut section: Section<'_>, registered: &[&str], faults: &Faults) -> Trunk {
     let at = section.at.clone();
     let name = section.text("name").map_or_else(String::new, |written| written.value);
     if name.is_empty() {
@@ -399,7 +449,8 @@ fn trunk(mut section: Section<'_>, faults: &Faults) -> Trunk {
     let proof = proof.filter(|(at, found)| is_strong(at, &found.password, "trunk.password", faults));
     let login = credentials(&mut section, ["login_user", "login_password", "login_password_file"], faults);
     let (credentials, login) = (proof.map(|(_, c)| c), login.map(|(_, c)| c));
-    if sources.is_empty() && tls_names.is_empty() && credentials.is_none() {
+    let is_known = !tls_names.is_empty() || section.has("user") || registered.contains(&name.as_str());
+    if sources.is_empty() && !is_known {
         let remedy = "write sources = [\"127.0.0.0/8\"], or tls_names, or user and password_file";
         faults.add(&section.place("sources"), "a trunk has no sources", remedy);
     }

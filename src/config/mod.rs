@@ -32,6 +32,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A checked configuration.
 #[derive(Clone, Debug)]
@@ -52,6 +53,8 @@ pub struct Config {
     pub recording: Recording,
     /// `[[trunk]]`
     pub trunks: Vec<Trunk>,
+    /// `[[register]]`
+    pub registrations: Vec<Registration>,
     /// The routes of every file of `[dialplan] files`, in order.
     pub routes: Arc<[Route]>,
     /// Every playbook of `coach.playbook_dir`, by name; `coach.playbook` is among them.
@@ -89,6 +92,19 @@ pub struct Credentials {
     pub user: String,
     /// The password.
     pub password: Secret,
+}
+
+/// A telephone system of which we are an extension.
+#[derive(Clone, Debug)]
+pub struct Registration {
+    /// The trunk that its calls come from.
+    pub trunk: String,
+    /// SIP URIs of its registrars; the next is tried when one fails. At least one.
+    pub registrars: Vec<String>,
+    /// The extension and its password.
+    pub login: Credentials,
+    /// For how long we ask.
+    pub expires: Duration,
 }
 
 /// Where RTP is spoken.
@@ -232,7 +248,10 @@ impl Config {
         let store = check::store(root.section("store"), faults);
         let (coach, default_playbook) = check::coach(root.section("coach"), dir, faults);
         let playbooks = playbook::read_all(&coach.playbook_dir, &default_playbook, faults);
-        let trunks = check::trunks(root.sections("trunk"), faults);
+        let registrations = check::registrations(root.sections("register"), faults);
+        let registered: Vec<_> = registrations.iter().map(|(_, r)| r.trunk.as_str()).collect();
+        let trunks = check::trunks(root.sections("trunk"), &registered, faults);
+        check::registrations_have_trunks(&registrations, &trunks, faults);
         let trunk_names: Vec<&str> = trunks.iter().map(|trunk| trunk.name.as_str()).collect();
         let names = dialplan::Names { playbooks: &playbooks.names, trunks: &trunk_names };
         let routes = routes(root.section("dialplan"), dir, &names, faults);
@@ -247,6 +266,7 @@ impl Config {
             routes,
             playbooks: playbooks.playbooks,
             trunks,
+            registrations: registrations.into_iter().map(|(_, registration)| registration).collect(),
         };
         root.end();
         config

@@ -3,9 +3,11 @@
 use crate::call::sdp::{Description, Terms};
 use crate::config::{Route, Step};
 use crate::event::{Address, Mode};
+use crate::io::sip::digest::Asked;
 use crate::io::sip::door::Origin;
 use crate::io::sip::fault::Fault;
 use crate::io::sip::switchboard::Switchboard;
+use crate::io::sip::trust::Look;
 use regex::Regex;
 use rsipstack::sip::headers::ToTypedHeader;
 use rsipstack::sip::prelude::HeadersExt;
@@ -72,7 +74,10 @@ static CODES: LazyLock<[Route; 3]> = LazyLock::new(|| {
 
 /// Decides about an INVITE from `origin`.
 pub fn admit(board: &Switchboard, request: &Request, origin: &Origin) -> Result<Admitted, Fault> {
-    let trunk = board.recognise(origin)?;
+    let uri = request.uri.to_string();
+    let asked = Asked { method: "INVITE", uri: &uri };
+    let shown: Vec<&str> = request.headers.iter().filter_map(authorization).collect();
+    let trunk = board.trust.recognise(origin, asked, &shown, Look::Again)?;
     let source = origin.address;
     let from = request.from_header().and_then(|f| f.clone().typed()).map_err(|_| Fault::bad("From cannot be read"))?;
     let called = request.uri.user().unwrap_or_default();
@@ -105,6 +110,13 @@ pub fn admit(board: &Switchboard, request: &Request, origin: &Origin) -> Result<
         offer: offer(request, terms)?,
         max_forwards,
     })
+}
+
+fn authorization(header: &Header) -> Option<&str> {
+    match header {
+        Header::Authorization(value) => Some(value.value()),
+        _ => None,
+    }
 }
 
 /// The session description of a request, which must keep to `terms`; none if it has no body.

@@ -12,6 +12,7 @@ use crate::io::sip::fault::Fault;
 use crate::io::sip::line::{Line, Side};
 use crate::io::sip::office::{Office, able_to_reach};
 use crate::io::sip::{audio, route};
+use rsipstack::dialog::authenticate::Credential;
 use rsipstack::dialog::dialog::{DialogState, TerminatedReason};
 use rsipstack::dialog::invitation::{InviteAsyncResult, InviteOption};
 use rsipstack::sip::{Auth, Header, Host, Response, StatusCode, StatusCodeKind, Uri};
@@ -183,7 +184,14 @@ fn invite(
         Header::Allow(crate::io::sip::door::ALLOW.into()),
         Header::Other("Sotto-Call".into(), call.id.to_string()),
     ];
+    let login = call.board.trust.login(&callee).cloned();
+    let credential = login.clone().map(|login| Credential {
+        username: login.user,
+        password: login.password.reveal().to_owned(),
+        ..Credential::default()
+    });
     let options = InviteOption {
+        credential,
         caller_display_name: admitted.display_name.clone(),
         caller,
         callee,
@@ -202,6 +210,7 @@ fn invite(
     let mailbox: mpsc::Sender<_> = call.caller.mailbox.clone();
     let terms = Terms { srtp, ..local.terms() };
     let line = Arc::new(Line::new(Side::Called, office, terms, dialog, mailbox, None));
+    line.may_prove(login);
     call.calling(line.clone());
     let (tell, told) = oneshot::channel();
     tokio::spawn(land(line.clone(), task, tell));

@@ -4,10 +4,12 @@
 //! else is answered here without keeping anything (RFC 3261 §8.2.7), so that no stranger and no flood can make us
 //! remember it.
 
+use crate::io::sip::digest::Asked;
 use crate::io::sip::fault::Fault;
 use crate::io::sip::frame;
 use crate::io::sip::message::{self, Head, Read, parameter, split_list};
 use crate::io::sip::switchboard::Switchboard;
+use crate::io::sip::trust::Look;
 use rsipstack::sip::prelude::{HeadersExt, ToTypedHeader};
 use rsipstack::sip::{Method, SipMessage};
 use rsipstack::transaction::endpoint::EndpointInner;
@@ -81,7 +83,9 @@ impl Door {
             Read::Noise => Verdict::Noise,
             Read::Response if datagram.len() > self.limit => Verdict::Drop,
             Read::Response => Verdict::Pass,
+            Read::Faulty(..) if self.is_silent_to(from) => Verdict::Drop,
             Read::Faulty(head, fault) => Verdict::Answer(head, fault),
+            Read::Request(head) if head.to_tag().is_none() && self.is_silent_to(from) => Verdict::Drop,
             Read::Request(head) => match self.admit(&head, datagram, from) {
                 Ok(()) => Verdict::Pass,
                 Err(_) if head.method == "ACK" => Verdict::Drop,
@@ -90,16 +94,21 @@ impl Door {
         }
     }
 
+    fn is_silent_to(&self, from: &Origin) -> bool {
+        self.board.upgrade().is_some_and(|board| board.trust.is_silenced(from))
+    }
+
     fn admit(&self, head: &Head, datagram: &[u8], from: &Origin) -> Result<(), Fault> {
         let Some(board) = self.board.upgrade() else {
             return Err(Fault::new(503, "shutting down").with("Retry-After", RETRY_AFTER));
         };
-        outsider(&board, head, from)?;
         let key = understood(head, datagram, self.limit);
         if key.as_ref().is_ok_and(|key| self.in_progress(key)) {
-            // Its dialog may be gone while its answer is still owed: a BYE whose 200 was lost (RFC 3261 §17.2.2).
+            // Its dialog may be gone while its answer is still owed: a BYE whose 200 was lost (RFC 3261 §17.2.2). And
+            // what proved it once is no replay now.
             return Ok(());
         }
+        outsider(&board, head, from)?;
         if let Some(tag) = head.to_tag()
             && head.method != "ACK"
         {
@@ -147,7 +156,9 @@ fn outsider(board: &Switchboard, head: &Head, from: &Origin) -> Result<(), Fault
     if head.to_tag().is_some() || head.method == "ACK" || head.method == "CANCEL" {
         return Ok(());
     }
-    board.recognise(from)?;
+    let shown: Vec<&str> = head.all("authorization").collect();
+    let asked = Asked { method: &head.method, uri: &head.uri };
+    board.trust.recognise(from, asked, &shown, Look::Spend)?;
     match head.method.as_str() {
         "BYE" | "INFO" | "UPDATE" => Err(gone()),
         _ => Ok(()),

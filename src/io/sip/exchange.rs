@@ -3,16 +3,16 @@
 //! The stack sends every request that belongs to no connection to one place, ours; here it is decided which connection
 //! carries it, or one is made. Thus no connection of the stack's own exists, and nothing comes in unguarded.
 
-use crate::config::{Listen, Transport};
+use crate::config::Listen;
 use crate::io::sip::door::{Door, Origin};
-use crate::io::sip::flow::{Flow, sip_address, stack_transport};
+use crate::io::sip::flow::{Flow, sip_address};
 use crate::io::sip::message::parameter;
 use crate::io::sip::office::Timers;
+use crate::io::sip::resolve;
 use crate::io::sip::switchboard::Switchboard;
 use crate::io::sip::tls::Certificates;
-use rsipstack::resolver::SipResolver;
 use rsipstack::sip::prelude::HeadersExt;
-use rsipstack::sip::{Host, Method, Request, SipMessage, StatusCode};
+use rsipstack::sip::{Method, Request, SipMessage, StatusCode};
 use rsipstack::transaction::endpoint::EndpointInner;
 use rsipstack::transport::channel::ChannelConnection;
 use rsipstack::transport::connection::{TransportEvent, TransportReceiver, TransportSender};
@@ -31,7 +31,7 @@ const MAX_FLOWS: usize = 2048;
 /// Connections at once from one address; a proxy opens a few, and many telephones can be behind one.
 const MAX_OF_ONE: usize = 256;
 /// The same from an address that belongs to no trunk.
-const MAX_OF_STRANGER: usize = 8;
+const MAX_OF_STRANGER: usize = 32;
 /// How long a connection may take to be made, TLS included.
 const CONNECT: Duration = Duration::from_secs(5);
 /// Until the next attempt when the kernel has no room for a connection.
@@ -56,7 +56,6 @@ pub struct Exchange {
     flows: Mutex<Flows>,
     /// Connections being made, so that a burst of calls to one place makes one.
     dialling: Mutex<HashMap<Place, Arc<tokio::sync::Mutex<()>>>>,
-    resolver: SipResolver,
 }
 
 /// Whom a connection was made to: its address, and the name it was known by.
@@ -118,7 +117,6 @@ impl Exchange {
             endpoint: OnceLock::new(),
             flows: Mutex::default(),
             dialling: Mutex::default(),
-            resolver: SipResolver::default(),
         });
         tokio::spawn(exchange.clone().dispatch(requests));
         Ok((exchange, layer))
@@ -246,7 +244,8 @@ impl Exchange {
         let target = request.destination();
         let host = target.host().to_string();
         let mut why = io::Error::other("its address is of another family than ours, or has none");
-        for address in self.addresses(&target).await {
+        let found = resolve::addresses(&target, self.listen.transport).await;
+        for address in found.into_iter().filter(|address| address.is_ipv4() == self.listen.address.is_ipv4()) {
             match self.reach(address, &host).await {
                 Ok(flow) => return drop(flow.connection().send(request.into(), None).await),
                 Err(error) => why = error,
@@ -263,27 +262,6 @@ impl Exchange {
             let response = endpoint.make_response(request, StatusCode::ServiceUnavailable, None);
             let from = sip_address(self.listen.transport, self.listen.address);
             self.tell(TransportEvent::Incoming(response.into(), self.hub.clone().into(), from));
-        }
-    }
-
-    async fn addresses(&self, target: &rsipstack::sip::Uri) -> Vec<SocketAddr> {
-        let port = target.host_with_port.port.map(|port| port.value());
-        let found = match target.host() {
-            Host::IpAddr(ip) => vec![SocketAddr::new(*ip, port.unwrap_or(self.default_port()))],
-            Host::Domain(domain) => {
-                let transport = Some(stack_transport(self.listen.transport));
-                let secure = self.listen.transport == Transport::Tls;
-                let looked_up = self.resolver.lookup(domain, target.host_with_port.port, transport, secure).await;
-                looked_up.unwrap_or_default().into_iter().map(|found| found.addr).collect()
-            }
-        };
-        found.into_iter().filter(|address| address.is_ipv4() == self.listen.address.is_ipv4()).collect()
-    }
-
-    fn default_port(&self) -> u16 {
-        match self.listen.transport {
-            Transport::Udp | Transport::Tcp => 5060,
-            Transport::Tls => 5061,
         }
     }
 

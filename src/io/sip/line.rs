@@ -4,7 +4,11 @@
 //! dialog whose 2xx was not a 200, and sends its BYE to the Contact of long ago.
 
 use crate::call::sdp::Terms;
+use crate::config::Credentials;
+use crate::io::clock;
+use crate::io::sip::challenges;
 use crate::io::sip::controller::Message;
+use crate::io::sip::digest::Asked;
 use crate::io::sip::office::Office;
 use rsipstack::dialog::dialog::{DialogSnapshot, DialogState, DialogStateReceiver, TerminatedReason};
 use rsipstack::dialog::invite_dialog::InviteDialog;
@@ -17,7 +21,7 @@ use rsipstack::transaction::key::{TransactionKey, TransactionRole};
 use rsipstack::transaction::transaction::{TransactionEvent, TransactionEventSender};
 use rsipstack::transport::{SipAddr, SipConnection};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::{mpsc, watch};
 
 /// Which end of the call.
@@ -58,6 +62,7 @@ pub struct Line {
     peer: Mutex<Option<Peer>>,
     over: AtomicBool,
     flow: Mutex<Option<SipConnection>>,
+    login: OnceLock<Credentials>,
 }
 
 impl Line {
@@ -85,6 +90,7 @@ impl Line {
             peer: Mutex::new(None),
             over: AtomicBool::new(false),
             flow: Mutex::default(),
+            login: OnceLock::new(),
         }
     }
 
@@ -155,6 +161,11 @@ impl Line {
         *self.flow.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
     }
 
+    /// What we prove to the peer when it asks.
+    pub fn may_prove(&self, login: Option<Credentials>) {
+        login.into_iter().for_each(|login| drop(self.login.set(login)));
+    }
+
     /// The connection that our requests go by, while it stands (RFC 5626 §5.3); none over UDP.
     pub fn flow(&self) -> Option<SipConnection> {
         let flow = self.flow.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -215,9 +226,33 @@ impl Line {
             tracing::error!(side = ?self.side, "there is no address to send a BYE from");
             return;
         };
-        if let Err(error) = self.send(request).await {
+        let mut sent = self.send(request.clone()).await;
+        if let Ok(Some(response)) = &sent
+            && let Some(again) = self.with_proof(request, response)
+        {
+            sent = self.send(again).await;
+        }
+        if let Err(error) = sent {
             tracing::warn!(side = ?self.side, %error, "the BYE could not be sent");
         }
+    }
+
+    /// The request once more, with what its 401 or 407 asks for (RFC 3261 §22.1).
+    fn with_proof(&self, mut request: Request, response: &Response) -> Option<Request> {
+        let challenge =
+            Some(response).filter(|r| matches!(r.status_code.code(), 401 | 407)).and_then(challenges::asked)?;
+        let (uri, method) = (request.uri.to_string(), request.method.to_string());
+        let asked = Asked { method: &method, uri: &uri };
+        let value = challenge.answer(self.login.get()?, asked, &format!("{:016x}", clock::random()));
+        let seq = request.cseq_header().ok()?.seq().ok()?.saturating_add(1);
+        let via = self.office.endpoint.get_via(None, None).ok()?;
+        request.headers.unique_push(Header::Via(via.into()));
+        request.headers.unique_push(Header::CSeq(CSeq { seq, method: request.method }.into()));
+        request.headers.push(match response.status_code.code() {
+            407 => Header::ProxyAuthorization(value.into()),
+            _ => Header::Authorization(value.into()),
+        });
+        Some(request)
     }
 
     fn bye_request(&self, why: &str) -> Option<Request> {
@@ -246,18 +281,21 @@ impl Line {
         })
     }
 
-    async fn send(&self, request: Request) -> rsipstack::Result<()> {
+    /// Sends a request and waits for its final response.
+    async fn send(&self, request: Request) -> rsipstack::Result<Option<Response>> {
         let key = TransactionKey::from_request(&request, TransactionRole::Client)?;
         let first_hop = request.route_header().and_then(|r| first_hop(r.value()));
         let mut transaction = Transaction::new_client(key, request, self.office.endpoint.clone(), self.flow());
         transaction.destination = first_hop;
         transaction.send().await?;
         while let Some(message) = transaction.receive().await {
-            if matches!(message, SipMessage::Response(r) if r.status_code.kind() != StatusCodeKind::Provisional) {
-                break;
+            if let SipMessage::Response(response) = message
+                && response.status_code.kind() != StatusCodeKind::Provisional
+            {
+                return Ok(Some(response));
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     fn peer(&self) -> std::sync::MutexGuard<'_, Option<Peer>> {

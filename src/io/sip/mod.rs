@@ -13,10 +13,12 @@
 
 mod admission;
 mod audio;
+mod challenges;
 mod connect;
 mod controller;
 mod datagrams;
 mod desk;
+mod digest;
 mod door;
 mod endings;
 mod exchange;
@@ -26,16 +28,22 @@ mod frame;
 mod in_dialog;
 mod line;
 mod message;
+mod nonces;
 mod office;
+mod register;
 pub mod registry;
+mod resolve;
 mod route;
+mod strangers;
 mod supervisor;
 mod switchboard;
 mod tls;
+mod trust;
 
 pub use office::Timers;
 pub use registry::Registry;
 pub use switchboard::Limits;
+pub use trust::Registrations;
 
 use crate::call::sdp::Srtp;
 use crate::config::{Config, Listen, Step, Transport};
@@ -105,6 +113,9 @@ pub struct SipServer {
     board: Arc<Switchboard>,
     stop: CancellationToken,
     tasks: JoinSet<()>,
+    /// Registrations, which are taken out before the rest stops.
+    extensions: JoinSet<()>,
+    leaving: CancellationToken,
 }
 
 impl SipServer {
@@ -128,7 +139,7 @@ impl SipServer {
         let certificates = config.sip.tls.clone().map(|files| Certificates::read(files, &config.trunks)).transpose()?;
         let certificates = certificates.map(Arc::new);
         let journal = host.journal.subscribe();
-        let board = Arc::new(Switchboard::new(config, host, limits));
+        let board = Arc::new(Switchboard::new(config, host, limits, timers.nonce_life()));
         let (stop, mut tasks, mut offices) = (CancellationToken::new(), JoinSet::new(), Vec::new());
         for address in listen {
             let opened = Office::open(address, &board, certificates.clone(), timers, &stop.child_token()).await;
@@ -143,7 +154,11 @@ impl SipServer {
         board.open(offices);
         tasks.extend(certificates.map(Certificates::watch));
         tasks.spawn(board.endings.clone().follow(journal));
-        Ok(SipServer { board, stop, tasks })
+        let (leaving, mut extensions) = (CancellationToken::new(), JoinSet::new());
+        for index in 0..board.config.registrations.len() {
+            extensions.spawn(register::run(board.clone(), index, leaving.clone()));
+        }
+        Ok(SipServer { board, stop, tasks, extensions, leaving })
     }
 
     /// Where it listens, in the order of `[sip] listen`.
@@ -161,6 +176,11 @@ impl SipServer {
         self.board.offices().iter().map(|o| o.dialogs.len()).sum::<usize>().max(self.board.lines())
     }
 
+    /// Where it is registered.
+    pub fn registrations(&self) -> Registrations {
+        self.board.trust.registrations.clone()
+    }
+
     /// Connections that stand, made to us or by us.
     pub fn connections(&self) -> usize {
         self.board.offices().iter().map(|o| o.connections()).sum()
@@ -169,11 +189,17 @@ impl SipServer {
     /// Takes no further calls, hangs up everyone, and waits until that is done, for `deadline` at most.
     pub async fn shutdown(mut self, deadline: Duration) {
         self.board.close();
+        // Nobody shall be sent to us any more.
+        self.leaving.cancel();
         for (_, entry) in self.board.host.registry.list() {
             entry.handle.hangup("the server is shutting down");
         }
         if tokio::time::timeout(deadline, self.board.idle()).await.is_err() {
             tracing::warn!(calls = self.live(), "not every party could be told");
+        }
+        let gone = async { while self.extensions.join_next().await.is_some() {} };
+        if tokio::time::timeout(deadline, gone).await.is_err() {
+            tracing::warn!("not every registrar could be told");
         }
         self.stop.cancel();
         self.tasks.shutdown().await;

@@ -3,6 +3,7 @@
 
 use crate::config::{Listen, Transport};
 use crate::io::sip::USER_AGENT;
+use crate::io::sip::challenges::Challenges;
 use crate::io::sip::datagrams::Datagrams;
 use crate::io::sip::door::{Door, Origin};
 use crate::io::sip::exchange::Exchange;
@@ -51,6 +52,11 @@ impl Timers {
     /// How long a connection may take over one message, in either direction: 10 s.
     pub fn whole(&self) -> Duration {
         self.t1.saturating_mul(20)
+    }
+
+    /// How long a nonce can be used: a minute.
+    pub fn nonce_life(&self) -> Duration {
+        self.t1.saturating_mul(120)
     }
 
     /// How long a connection stays on which nothing that we serve has come: 30 s.
@@ -154,6 +160,7 @@ impl Office {
             .with_cancel_token(stop.clone())
             .with_transport_layer(ground.layer)
             .with_transport_inspector(Box::new(Threshold))
+            .with_inspector(Box::new(Challenges))
             .with_user_agent(USER_AGENT)
             .with_option(options(timers))
             .build();

@@ -2,15 +2,15 @@
 
 use crate::config::{Config, Trunk};
 use crate::io::sip::Host;
-use crate::io::sip::door::Origin;
 use crate::io::sip::endings::Endings;
-use crate::io::sip::fault::Fault;
 use crate::io::sip::line::Line;
 use crate::io::sip::office::Office;
+use crate::io::sip::trust::Trust;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 use tokio::sync::Notify;
 
 /// How much the server takes on; above it callers are asked to try again (503).
@@ -37,6 +37,8 @@ pub struct Switchboard {
     pub config: Arc<Config>,
     /// The rest of the house.
     pub host: Host,
+    /// Who peers are.
+    pub trust: Trust,
     /// Who waits for which clip.
     pub endings: Endings,
     limits: Limits,
@@ -51,9 +53,10 @@ pub struct Switchboard {
 }
 
 impl Switchboard {
-    /// An empty one.
-    pub fn new(config: Arc<Config>, host: Host, limits: Limits) -> Self {
+    /// An empty one; nonces of digests hold for `life`.
+    pub fn new(config: Arc<Config>, host: Host, limits: Limits, life: Duration) -> Self {
         Switchboard {
+            trust: Trust::new(config.clone(), life),
             config,
             host,
             endings: Endings::default(),
@@ -80,15 +83,6 @@ impl Switchboard {
     /// The trunk an address belongs to.
     pub fn trunk(&self, source: IpAddr) -> Option<&Trunk> {
         self.config.trunks.iter().find(|t| t.sources.iter().any(|n| n.contains(source)))
-    }
-
-    /// The trunk a message comes from, or what to answer. What a certificate proves comes before what an address does.
-    pub fn recognise(&self, origin: &Origin) -> Result<&Trunk, Fault> {
-        let covers = |t: &&Trunk| t.sources.iter().any(|n| n.contains(origin.address.ip()));
-        let certified = origin.certified.and_then(|at| self.config.trunks.get(at));
-        let certified = certified.filter(|t| t.sources.is_empty() || covers(t));
-        let by_address = || self.config.trunks.iter().find(|t| t.tls_names.is_empty() && covers(t));
-        certified.or_else(by_address).ok_or_else(|| Fault::new(403, "this address is no configured trunk"))
     }
 
     /// Whether another call can be taken.
