@@ -3,8 +3,8 @@
 use super::fault::{Faults, Origin};
 use super::raw::{Section, Written, nearest};
 use super::{
-    Coach, Credentials, Format, Http, Listen, Media, Network, Recording, Registration, Secret, Sensitivity, Sip,
-    Speech, Srtp, Store, Tls, Transport, Trunk, Way,
+    Coach, Credentials, Digests, Format, Http, Listen, Media, Network, Recording, Registration, Secret, Sensitivity,
+    Sip, Speech, Srtp, Store, Tls, Transport, Trunk, Way,
 };
 use crate::call::ears::{Beep, Beeped, Ears, LeakGuard};
 use crate::event::Mode;
@@ -447,6 +447,8 @@ fn trunk(mut section: Section<'_>, registered: &[&str], faults: &Faults) -> Trun
     let tls_names = section.texts("tls_names").unwrap_or_default();
     let proof = credentials(&mut section, ["user", "password", "password_file"], faults);
     let proof = proof.filter(|(at, found)| is_strong(at, &found.password, "trunk.password", faults));
+    let digests = [("any", Digests::Any), ("md5", Digests::Md5), ("sha-256", Digests::Sha256)];
+    let digests = section.text("digest").and_then(|written| one_of("trunk.digest", &written, &digests, faults));
     let login = credentials(&mut section, ["login_user", "login_password", "login_password_file"], faults);
     let (credentials, login) = (proof.map(|(_, c)| c), login.map(|(_, c)| c));
     let is_known = !tls_names.is_empty() || section.has("user") || registered.contains(&name.as_str());
@@ -461,7 +463,17 @@ fn trunk(mut section: Section<'_>, registered: &[&str], faults: &Faults) -> Trun
     let may_supervise = section.flag("may_supervise").unwrap_or(false);
     let srtp = section.text("srtp").and_then(|written| srtp("trunk.srtp", &written, faults)).unwrap_or_default();
     section.end();
-    Trunk { name, sources, tls_names, credentials, login, may_call, may_supervise, srtp }
+    Trunk {
+        name,
+        sources,
+        tls_names,
+        credentials,
+        digests: digests.unwrap_or_default(),
+        login,
+        may_call,
+        may_supervise,
+        srtp,
+    }
 }
 
 fn tls_name(written: Written<String>, faults: &Faults) -> Option<String> {

@@ -94,6 +94,18 @@ pub struct Credentials {
     pub password: Secret,
 }
 
+/// Which digests a peer may prove itself by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Digests {
+    /// Either; both are offered, as RFC 8760 §2.4 has it. Some older telephones give up where they read of SHA-256.
+    #[default]
+    Any,
+    /// MD5 alone.
+    Md5,
+    /// SHA-256 alone.
+    Sha256,
+}
+
 /// A telephone system of which we are an extension.
 #[derive(Clone, Debug)]
 pub struct Registration {
@@ -217,6 +229,8 @@ pub struct Trunk {
     pub tls_names: Vec<String>,
     /// What it must prove by digest (RFC 3261 §22).
     pub credentials: Option<Credentials>,
+    /// How.
+    pub digests: Digests,
     /// What we prove to it when it asks.
     pub login: Option<Credentials>,
     /// Numbers it may call, each a whole match.

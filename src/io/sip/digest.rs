@@ -4,7 +4,7 @@
 //! nearly everything that is deployed speaks nothing else, and SHA-256, with `qop=auth`; from servers also the form
 //! without `qop` of RFC 2069. Knows no clock and no memory.
 
-use crate::config::{Credentials, Secret};
+use crate::config::{Credentials, Digests, Secret};
 use md5::Md5;
 use sha2::{Digest, Sha256};
 
@@ -26,6 +26,15 @@ impl Algorithm {
         match self {
             Algorithm::Md5 => "MD5",
             Algorithm::Sha256 => "SHA-256",
+        }
+    }
+
+    /// Whether a peer may use it that may use `digests`.
+    pub fn is_of(self, digests: Digests) -> bool {
+        match digests {
+            Digests::Any => true,
+            Digests::Md5 => self == Algorithm::Md5,
+            Digests::Sha256 => self == Algorithm::Sha256,
         }
     }
 
@@ -83,8 +92,9 @@ pub struct Claim {
     pub nonce: String,
     /// How often they have answered it, this one included.
     pub count: u32,
+    /// How they prove it.
+    pub algorithm: Algorithm,
     uri: String,
-    algorithm: Algorithm,
     response: String,
     part: Count,
 }
@@ -127,12 +137,10 @@ fn user_of(uri: &str) -> &str {
     rest.split_once('@').map_or("", |(user, _)| user)
 }
 
-/// The values of our `WWW-Authenticate`, the better one first (RFC 8760 §2.4).
-pub fn challenges(nonce: &str, stale: bool) -> [String; 2] {
+/// A value of our `WWW-Authenticate`.
+pub fn challenge(algorithm: Algorithm, nonce: &str, stale: bool) -> String {
     let stale = if stale { ", stale=true" } else { "" };
-    [Algorithm::Sha256, Algorithm::Md5].map(|algorithm| {
-        format!("Digest realm=\"{REALM}\", nonce=\"{nonce}\", algorithm={}, qop=\"auth\"{stale}", algorithm.name())
-    })
+    format!("Digest realm=\"{REALM}\", nonce=\"{nonce}\", algorithm={}, qop=\"auth\"{stale}", algorithm.name())
 }
 
 /// What a server asks of us.
@@ -329,7 +337,7 @@ mod tests {
 
     #[test]
     fn a_claim_proves_itself_for_its_request_alone() {
-        let challenge = Challenge::best(challenges("n", false).iter().map(String::as_str)).unwrap();
+        let challenge = Challenge::read(&challenge(Algorithm::Sha256, "n", false)).unwrap();
         let login = Credentials { user: "anna".into(), password: Secret::new("open sesame".into()) };
         let asked = Asked { method: "INVITE", uri: "sip:100@192.0.2.1" };
         let value = challenge.answer(&login, asked, "c0");

@@ -147,6 +147,15 @@ impl Exchange {
         flows.accepted.get(&address).or_else(dialled).map(|flow| flow.origin)
     }
 
+    /// A connection begins; `dialled` is the name we called.
+    pub fn remember(&self, flow: &Arc<Flow>, dialled: Option<&str>) {
+        let (mut flows, address) = (self.flows(), flow.origin.address);
+        match dialled {
+            Some(name) => drop(flows.dialled.insert((address, name.to_owned()), flow.clone())),
+            None => drop(flows.accepted.insert(address, flow.clone())),
+        }
+    }
+
     /// A connection is over.
     pub fn forget(&self, flow: &Flow) {
         let ended = |other: &Arc<Flow>| std::ptr::eq(Arc::as_ptr(other), flow);
@@ -199,11 +208,7 @@ impl Exchange {
             return tracing::info!(peer = %from, "a SIP connection did not come about in time");
         };
         match opened {
-            Ok(flow) => {
-                self.flows().accepted.insert(from, flow.clone());
-                flow.over().await;
-                self.forget(&flow);
-            }
+            Ok(flow) => flow.over().await,
             Err(error) => tracing::info!(peer = %from, %error, "a SIP connection did not come about"),
         }
         drop(seat);
@@ -212,10 +217,10 @@ impl Exchange {
     async fn accepted(self: &Arc<Self>, stream: TcpStream, from: SocketAddr) -> io::Result<Arc<Flow>> {
         prepare(&stream)?;
         let flow = match &self.certificates {
-            None => Flow::open(stream, Origin { address: from, certified: None }, self).await,
+            None => Flow::open(stream, Origin { address: from, certified: None }, None, self).await,
             Some(certificates) => {
                 let (stream, certified) = certificates.accept(stream).await?;
-                Flow::open(stream, Origin { address: from, certified }, self).await
+                Flow::open(stream, Origin { address: from, certified }, None, self).await
             }
         };
         flow.map_err(io::Error::other)
@@ -225,10 +230,12 @@ impl Exchange {
     async fn dispatch(self: Arc<Self>, mut requests: TransportReceiver) {
         while let Some(event) = requests.recv().await {
             let TransportEvent::Incoming(SipMessage::Request(request), ..) = event else { continue };
-            match self.led(&request) {
-                Some(connection) => drop(connection.send(request.into(), None).await),
-                None => drop(tokio::spawn(self.clone().deliver(request))),
+            if let Some(connection) = self.led(&request)
+                && connection.send(request.clone().into(), None).await.is_ok()
+            {
+                continue;
             }
+            tokio::spawn(self.clone().deliver(request));
         }
     }
 
@@ -274,19 +281,14 @@ impl Exchange {
         let turn = {
             let mut dialling = self.dialling.lock().unwrap_or_else(PoisonError::into_inner);
             dialling.retain(|_, turn| Arc::strong_count(turn) > 1);
-            dialling.entry(place.clone()).or_default().clone()
+            dialling.entry(place).or_default().clone()
         };
         let _turn = turn.lock().await;
         if let Some(flow) = self.standing(address, host) {
             return Ok(flow);
         }
         let dialled = tokio::time::timeout(CONNECT, self.dial(address, host)).await;
-        let flow = dialled.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-        self.flows().dialled.insert(place, flow.clone());
-        if !flow.is_open() {
-            self.forget(&flow);
-        }
-        Ok(flow)
+        dialled.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
     }
 
     /// A connection to that name at that address. Where only an address is asked for, what was proven under a name
@@ -303,10 +305,10 @@ impl Exchange {
         let stream = TcpStream::connect(address).await?;
         prepare(&stream)?;
         let flow = match &self.certificates {
-            None => Flow::open(stream, Origin { address, certified: None }, self).await,
+            None => Flow::open(stream, Origin { address, certified: None }, Some(host), self).await,
             Some(certificates) => {
                 let (stream, certified) = certificates.connect(stream, host).await?;
-                Flow::open(stream, Origin { address, certified }, self).await
+                Flow::open(stream, Origin { address, certified }, Some(host), self).await
             }
         };
         flow.map_err(io::Error::other)

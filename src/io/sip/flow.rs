@@ -67,8 +67,13 @@ enum Over {
 }
 
 impl Flow {
-    /// Takes a connection over, from now to its end.
-    pub async fn open<S>(stream: S, origin: Origin, exchange: &Arc<Exchange>) -> rsipstack::Result<Arc<Flow>>
+    /// Takes a connection over, from now to its end. `dialled` is the name we called, where it was us who called.
+    pub async fn open<S>(
+        stream: S,
+        origin: Origin,
+        dialled: Option<&str>,
+        exchange: &Arc<Exchange>,
+    ) -> rsipstack::Result<Arc<Flow>>
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
     {
@@ -80,6 +85,8 @@ impl Flow {
         let address = sip_address(exchange.listen.transport, origin.address);
         let channel = ChannelConnection::create_connection(nothing, to_peer, address, Some(gone.clone())).await?;
         let flow = Arc::new(Flow { origin, channel, answers, gone, proven: AtomicBool::new(false) });
+        // Before anything is read of it: what comes is asked for its origin at once.
+        exchange.remember(&flow, dialled);
         let (reader, writer) = tokio::io::split(stream);
         let (reading, writing, exchange) = (flow.clone(), flow.clone(), exchange.clone());
         let stall = exchange.timers.whole();

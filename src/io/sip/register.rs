@@ -48,6 +48,8 @@ struct Extension {
     call_id: String,
     tag: String,
     cseq: u32,
+    /// The registrar in use.
+    at: usize,
     /// What the registrar insists on, where that is longer than we asked for.
     expires: Duration,
 }
@@ -57,18 +59,18 @@ pub async fn run(board: Arc<Switchboard>, index: usize, leaving: CancellationTok
     let Some(what) = board.config.registrations.get(index).cloned() else { return };
     let id = || format!("{:016x}", clock::random());
     let (call_id, tag, expires) = (format!("{}@sotto", id()), id(), what.expires);
-    let mut extension = Extension { board, index, what, call_id, tag, cseq: 0, expires };
-    let at = leaving.run_until_cancelled(extension.keep()).await;
-    debug_assert!(at.is_none(), "it is kept until the end");
+    let mut extension = Extension { board, index, what, call_id, tag, cseq: 0, at: 0, expires };
+    let kept = leaving.run_until_cancelled(extension.keep()).await;
+    debug_assert!(kept.is_none(), "it is kept until the end");
     extension.leave().await;
 }
 
 impl Extension {
     /// Registers, again and again.
     async fn keep(&mut self) {
-        let (mut failures, mut at) = (0_u32, 0);
+        let mut failures = 0_u32;
         loop {
-            let registrar = self.what.registrars.get(at).cloned().unwrap_or_default();
+            let registrar = self.registrar();
             match self.register(&registrar, self.expires).await {
                 Ok((granted, addresses)) => {
                     let held = self.holds();
@@ -84,13 +86,17 @@ impl Extension {
                     tracing::warn!(trunk = %self.what.trunk, %registrar, %why, "not registered");
                     self.board.trust.registrations.set(self.index, Vec::new());
                     failures = failures.saturating_add(1);
-                    at = at.saturating_add(1) % self.what.registrars.len().max(1);
-                    if at == 0 {
+                    self.at = self.at.saturating_add(1) % self.what.registrars.len().max(1);
+                    if self.at == 0 {
                         tokio::time::sleep(self.pause(failures)).await;
                     }
                 }
             }
         }
+    }
+
+    fn registrar(&self) -> String {
+        self.what.registrars.get(self.at).cloned().unwrap_or_default()
     }
 
     fn holds(&self) -> bool {
@@ -180,12 +186,11 @@ impl Extension {
             return;
         }
         self.board.trust.registrations.set(self.index, Vec::new());
-        for registrar in self.what.registrars.clone() {
-            let told = tokio::time::timeout(FAREWELL, self.register(&registrar, Duration::ZERO)).await;
-            if matches!(told, Ok(Ok(_))) {
-                tracing::info!(trunk = %self.what.trunk, %registrar, "unregistered");
-                return;
-            }
+        let registrar = self.registrar();
+        match tokio::time::timeout(FAREWELL, self.register(&registrar, Duration::ZERO)).await {
+            Ok(Ok(_)) => tracing::info!(trunk = %self.what.trunk, %registrar, "unregistered"),
+            Ok(Err(why)) => tracing::warn!(trunk = %self.what.trunk, %registrar, %why, "not unregistered"),
+            Err(_) => tracing::warn!(trunk = %self.what.trunk, %registrar, "the registrar could not be told in time"),
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use crate::config::{Config, Credentials, Trunk};
 use crate::io::clock;
-use crate::io::sip::digest::{self, Asked, Claim};
+use crate::io::sip::digest::{self, Algorithm, Asked, Claim};
 use crate::io::sip::door::Origin;
 use crate::io::sip::fault::Fault;
 use crate::io::sip::nonces::{Nonces, Worth};
-use crate::io::sip::strangers::Strangers;
+use crate::io::sip::strangers::{Strangers, Try};
 use rsipstack::sip::{Host, Uri};
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -86,16 +86,33 @@ impl Trust {
         if let Some(trunk) = self.known(origin) {
             return Ok(trunk);
         }
+        let refusal = self.refusal(origin, stale);
         if look == Look::Spend && !stale {
-            self.strangers.tried(ip, clock::now());
+            // Who has shown nothing yet is only being asked: a telephone system asks anew for each of its calls.
+            let asked = refusal.status == 401 && shown.is_empty();
+            self.strangers.tried(ip, if asked { Try::Asked } else { Try::Wrong }, clock::now());
         }
-        if !self.config.trunks.iter().enumerate().any(|(at, t)| t.credentials.is_some() && may_be(t, at, origin)) {
-            return Err(Fault::new(403, "this address is no configured trunk"));
+        Err(refusal)
+    }
+
+    /// What to answer to who is not recognised: how to prove who they are, where they could be somebody.
+    fn refusal(&self, origin: &Origin, stale: bool) -> Fault {
+        let candidates: Vec<_> = self.candidates(origin).map(|trunk| trunk.digests).collect();
+        if candidates.is_empty() {
+            return Fault::new(403, "this address is no configured trunk");
         }
         let nonce = self.nonces.issue(wall_ms(), clock::random());
-        let [better, usual] = digest::challenges(&nonce, stale);
+        // The better one first (RFC 8760 §2.4).
+        let offered = [Algorithm::Sha256, Algorithm::Md5].into_iter();
+        let offered = offered.filter(|algorithm| candidates.iter().any(|digests| algorithm.is_of(*digests)));
         let fault = Fault::new(401, "Unauthorized");
-        Err(fault.with("WWW-Authenticate", better).with("WWW-Authenticate", usual))
+        offered.fold(fault, |f, algorithm| f.with("WWW-Authenticate", digest::challenge(algorithm, &nonce, stale)))
+    }
+
+    /// The trunks that prove themselves by digest and could be at `origin`.
+    fn candidates(&self, origin: &Origin) -> impl Iterator<Item = &Trunk> {
+        let trunks = self.config.trunks.iter().enumerate().filter(|(_, trunk)| trunk.credentials.is_some());
+        trunks.filter(|(at, trunk)| may_be(trunk, *at, origin)).map(|(_, trunk)| trunk)
     }
 
     /// Whether a source has asked in vain so often that it gets no answers for a while.
@@ -119,9 +136,9 @@ impl Trust {
     }
 
     fn proven(&self, origin: &Origin, asked: Asked<'_>, claim: &Claim, look: Look) -> Proof<'_> {
-        let candidates = self.config.trunks.iter().enumerate().filter(|(at, trunk)| may_be(trunk, *at, origin));
         let proves = |c: &Credentials| c.user == claim.user && claim.proves(&c.password, asked);
-        let found = candidates.map(|(_, trunk)| trunk).find(|t| t.credentials.as_ref().is_some_and(proves));
+        let is_it = |t: &&Trunk| claim.algorithm.is_of(t.digests) && t.credentials.as_ref().is_some_and(proves);
+        let found = self.candidates(origin).find(is_it);
         let Some(trunk) = found else { return Proof::None };
         let now = wall_ms();
         match (self.nonces.worth(&claim.nonce, now), look) {
