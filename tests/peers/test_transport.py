@@ -1,18 +1,20 @@
 #!/usr/bin/env python3
 """Calls over TCP and TLS with real phones and a real proxy: baresip calls and is called over each, proves itself by digest,
-and Kamailio takes us for its extension: registered with a digest over TLS, called through it and calling through it.
+and Kamailio takes us for its extension: registered with a digest over TLS, called through it and calling through it. SIPp
+makes and takes calls over TCP.
 
 Each phone plays a tone of its own, and must have heard the other's all through.
 """
 
 import pathlib
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 
 import audio
-from baresip import Phone
+from baresip import Phone, free_ports
 from registrar import Registrar
 from sotto import TRUNK, Sotto
 from test_who_hears_whom import connected
@@ -30,6 +32,7 @@ def main():
         folder = pathlib.Path(folder)
         certificates = authority(folder / "certificates", "sotto", "kamailio", "customer", "agent")
         results = [
+            sipp(folder / "sipp"),
             call(folder / "tcp", "tcp"),
             call(folder / "tls", "tls", certificates),
             call(folder / "digest-udp", "udp", trunks=ANNA),
@@ -56,6 +59,43 @@ def authority(folder, *names):
         openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "names", "-out", f"{name}.pem")
         (folder / f"{name}.both").write_text((folder / f"{name}.key").read_text() + (folder / f"{name}.pem").read_text())
     return folder
+
+
+def sipp(folder):
+    """Twenty calls between two SIPps, each over one TCP connection; whether both were content."""
+    folder.mkdir()
+    port = free_ports(1)
+    step = f'{{connect = {{to = "sip:agent@127.0.0.1:{port};transport=tcp"}}}}'
+    server, processes = Sotto(folder / "sotto", f"[[route]]\nsteps = [ {step} ]\n", transport="tcp"), []
+    fields = {"FORMATS": "0 8 101", "TALK": "500", "RING": "200", "ANSWER": "200 OK", "NUMBER": "100"}
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as media:
+            media.bind(("127.0.0.1", 0))
+            for scenario, own, to in (("agent_answers", port, []), ("caller_hangs_up", free_ports(1), [f"127.0.0.1:{server.sip}"])):
+                text = (pathlib.Path(__file__).parent / "sipp" / f"{scenario}.xml").read_text()
+                for name, value in {**fields, "MEDIA": str(media.getsockname()[1])}.items():
+                    text = text.replace(f"@{name}@", value)
+                (folder / f"{scenario}.xml").write_text(text)
+                command = ["sipp", "-sf", f"{scenario}.xml", "-t", "t1", "-i", "127.0.0.1", "-p", str(own), "-nostdin"]
+                command += ["-m", "20", "-l", "20", "-r", "5", "-timeout", "40s", "-timeout_error", *to]
+                processes.append(subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+                if not to:
+                    listens(port)
+            statuses = [process.wait(60) for process in reversed(processes)]
+    finally:
+        for process in processes:
+            process.kill()
+        server.stop()
+    print(f"sipp             caller and agent ended with {statuses}", flush=True)
+    return statuses == [0, 0]
+
+
+def listens(port, seconds=10):
+    """Waits until somebody listens on a port of TCP. (Asking by connecting would be a call's end to SIPp.)"""
+    until = time.monotonic() + seconds
+    while f":{port:04X} 00000000:0000 0A" not in pathlib.Path("/proc/net/tcp").read_text():
+        assert time.monotonic() < until, f"nobody listens on {port}"
+        time.sleep(0.02)
 
 
 def tls_lines(certificates):
