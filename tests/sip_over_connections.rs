@@ -7,9 +7,10 @@ mod sipp;
 mod wire;
 
 use sipp::{House, Plan};
+use sotto::io::clock;
 use sotto::io::sip::Timers;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use wire::Wire;
@@ -101,7 +102,7 @@ async fn who_cannot_be_connected_to_is_unreachable_at_once() {
     let nobody = listener.local_addr().unwrap();
     drop(listener);
     let (house, _, tcp) = house(&to(nobody, ";transport=tcp"), Timers::default()).await;
-    let began = Instant::now();
+    let began = clock::now();
     let answer = Wire::tcp(tcp).await.call("100").await;
     assert_eq!(answer.status(), 502, "{answer:?}");
     assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
@@ -159,7 +160,7 @@ async fn garbage_ends_its_own_connection_alone() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_and_silent_connections_are_closed() {
     let (house, _, tcp) = house("", QUICK).await;
-    let began = Instant::now();
+    let began = clock::now();
     let mut silent = Wire::tcp(tcp).await;
     let mut slow = Wire::tcp(tcp).await;
     let text = slow.request("OPTIONS", "100", 1, "", "", "");
@@ -195,7 +196,7 @@ async fn who_never_reads_stalls_nobody() {
     });
     let mut other = Wire::tcp(tcp).await;
     for number in 1..=50 {
-        let asked = Instant::now();
+        let asked = clock::now();
         let options = other.request("OPTIONS", "100", number, "", "", "");
         assert_eq!(other.ask(&options).await.status(), 200);
         assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());

@@ -37,7 +37,13 @@ enum Refused {
     #[error("it does not answer")]
     Silent,
     #[error("{0}")]
-    Stack(#[from] rsipstack::Error),
+    Stack(Box<rsipstack::Error>),
+}
+
+impl std::convert::From<rsipstack::Error> for Refused {
+    fn from(error: rsipstack::Error) -> Self {
+        Refused::Stack(Box::new(error))
+    }
 }
 
 /// One registration: its Call-ID and sequence stay for its life (RFC 3261 §10.2).
