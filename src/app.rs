@@ -103,6 +103,7 @@ impl App {
         let http = listener.local_addr()?;
         let sip = SipServer::start(config.clone(), host).await?;
         readiness.set_sip(true);
+        readiness.set_registrations(sip.registrations());
 
         let stop = CancellationToken::new();
         let state = AppState {

@@ -1,7 +1,7 @@
 //! Whatever is wrong with a configuration is told at once, each with its place, what it is and what to do.
 
 use sotto::call::May;
-use sotto::config::{Config, Step};
+use sotto::config::{Config, Listen, Step, Transport};
 use sotto::event::Mode;
 use std::path::{Path, PathBuf};
 
@@ -59,7 +59,10 @@ fn load_shipped() -> Config {
 #[test]
 fn what_is_shipped_is_right() {
     let config = load_shipped();
-    assert_eq!(config.sip.listen, ["127.0.0.1:5060".parse().unwrap()]);
+    assert_eq!(
+        config.sip.listen,
+        ["127.0.0.1:5060".parse().map(|address| Listen { transport: Transport::Udp, address }).unwrap()]
+    );
     assert_eq!(config.media.ports, 20_000..=29_999);
     assert_eq!(config.http.listen.to_string(), "127.0.0.1:8080");
     assert!(config.http.token.is_none() && config.recording.enabled);
@@ -115,7 +118,7 @@ fn everything_wrong_is_told_at_once() {
         r#"
 [sip]
 lisen = []
-listen = ["tcp://127.0.0.1:5060", "udp://0.0.0.0:5060", "udp://localhost", "5060"]
+listen = ["sctp://127.0.0.1:5060", "udp://0.0.0.0:5060", "udp://localhost", "5060"]
 external_adress = "1.2.3.4"
 [media]
 ports = "20000"
@@ -149,7 +152,7 @@ siprec = { agent = "[", order = ["agent"], agents = "x" }
     );
     let expected = "\
 config/sotto.toml:3: unknown key sip.lisen; did you mean listen?
-config/sotto.toml:4: sip.listen over tcp is not supported yet; use udp:// or take it out
+config/sotto.toml:4: sip.listen over sctp is not supported; use udp://, tcp:// or tls://
 config/sotto.toml:4: sip.listen on 0.0.0.0 names no address a peer could answer to; write the address of one interface, or 0.0.0.0 together with sip.external_address
 config/sotto.toml:4: sip.listen has \"localhost\" as address and port; write them as 127.0.0.1:5060 or [::1]:5060
 config/sotto.toml:4: sip.listen has \"5060\"; write udp://ADDRESS:PORT, as \"udp://127.0.0.1:5060\"
@@ -170,7 +173,7 @@ config/sotto.toml:25: unknown key recordings; did you mean recording?
 config/sotto.toml:28: trunk.sources holds a whole number; write a list of texts, each in quotes
 config/sotto.toml:28: trunk.sources: \"127.0.0.0/33\" has a prefix longer than its address; write ADDRESS/BITS, as \"127.0.0.0/8\" or \"::1/128\"
 config/sotto.toml:29: trunk.may_call \"(\" is no regular expression (unclosed group); see https://docs.rs/regex for the syntax
-config/sotto.toml:30: a trunk has no sources; write sources = [\"127.0.0.0/8\"]
+config/sotto.toml:30: a trunk has no sources; write sources = [\"127.0.0.0/8\"], or tls_names, or user and password_file
 config/sotto.toml:31: there is a trunk named \"lab\" already; name each differently
 config/sotto.toml:32: trunk.srtp is \"maybe\"; write one of off, optional, required
 config/sotto.toml:33: trunk.siprec.agent \"[\" is no regular expression (unclosed character class); see https://docs.rs/regex for the syntax
@@ -326,4 +329,53 @@ fn a_model_is_a_name_or_a_path_and_its_absence_is_no_fault() {
     assert_eq!(absent.model, None);
     assert_eq!(absent.model_missing, Some(folder.0.join("store/models/ggml-base.en.bin")));
     assert_eq!(with("./my.bin").model_missing, Some("./my.bin".into()));
+}
+
+/// Transports, proofs and registrations: what is wrong with each, and no secret in what is told of it.
+#[test]
+fn what_is_wrong_with_transports_and_proofs_is_told() {
+    let folder = folder(
+        "proofs",
+        r#"
+[sip]
+listen = ["tls://127.0.0.1:5061"]
+tls_key = "/no/such/key.pem"
+[dialplan]
+files = ["plan/default.toml"]
+[[trunk]]
+name = "a"
+tls_names = ["not a name"]
+user = "a"
+password = "hush"
+[[trunk]]
+name = "b"
+user = "b"
+[[trunk]]
+name = "c"
+sources = ["192.0.2.1"]
+login_password = "quiet"
+[[register]]
+trunk = "d"
+registrars = ["pbx.example", "sip:a@pbx.example"]
+user = "200"
+password = "1234"
+expires = 5
+[[register]]
+"#,
+    );
+    let expected = "\
+config/sotto.toml:3: sip.listen names a tls:// address; name sip.tls_certificate and sip.tls_key too
+config/sotto.toml:4: sip.tls_key \"/no/such/key.pem\" is not there; name a file in PEM
+config/sotto.toml:9: trunk.tls_names has \"not a name\"; write a host name or an IP address, as the certificate has it
+config/sotto.toml:11: trunk.password is too weak; use 8 or more printable ASCII characters without spaces
+config/sotto.toml:14: trunk.user has no password; write trunk.password or trunk.password_file
+config/sotto.toml:18: trunk.login_password has no name; write trunk.login_user
+config/sotto.toml:20: there is no trunk named \"d\"; known here: a, b, c
+config/sotto.toml:21: register.registrars has \"pbx.example\"; write sip:HOST, as \"sip:192.0.2.9\" or \"sip:pbx.example:5061;transport=tls\"
+config/sotto.toml:21: register.registrars has \"sip:a@pbx.example\"; write sip:HOST, as \"sip:192.0.2.9\" or \"sip:pbx.example:5061;transport=tls\"
+config/sotto.toml:24: register.expires is 5; write a whole number from 60 to 86400
+config/sotto.toml:25: register has no trunk; write trunk = \"…\", the name of a [[trunk]]
+config/sotto.toml:25: register has no registrars; write registrars = [\"sip:pbx.example\"]
+config/sotto.toml:25: register has no user; write user = \"…\" and password_file = \"…\"";
+    assert_eq!(folder.faults(&[]), expected);
 }

@@ -1,11 +1,11 @@
 //! From what was written to what holds: every section read, every value checked.
 
-use super::fault::Faults;
-use super::raw::{Section, Written};
+use super::fault::{Faults, Origin};
+use super::raw::{Section, Written, nearest};
 use super::siprec;
 use super::{
-    Coach, Format, HoldMusic, Http, Media, Network, Recording, Secret, Sensitivity, Sip, Speech, Srtp, Store, Trunk,
-    Way,
+    Coach, Credentials, Digests, Format, HoldMusic, Http, Listen, Media, Network, Recording, Registration, Secret,
+    Sensitivity, Sip, Speech, Srtp, Store, Tls, Transport, Trunk, Way,
 };
 use crate::call::ears::{Beep, Beeped, Ears, LeakGuard};
 use crate::event::Mode;
@@ -27,7 +27,8 @@ pub(super) fn sip(mut section: Section<'_>, faults: &Faults) -> Sip {
         }
         address
     });
-    let default = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 5060))];
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 5060));
+    let default = vec![Listen { transport: Transport::Udp, address }];
     let at = section.place("listen");
     let listen = section.texts("listen").map_or(default, |texts| {
         if texts.is_empty() {
@@ -48,9 +49,10 @@ pub(super) fn sip(mut section: Section<'_>, faults: &Faults) -> Sip {
     };
     let min_se = section.whole("min_se", 90..=86_400).map_or(90, |w| w.value as u32);
     let announce = section.flag("announce").unwrap_or(true);
+    let tls = tls(&mut section, &listen, faults);
     section.end();
     let session_expires = session_expires.map(|s| s.max(min_se));
-    Sip { listen, external_address, hold_music, session_expires, min_se, announce }
+    Sip { listen, external_address, hold_music, session_expires, min_se, announce, tls }
 }
 
 fn hold_music(written: Written<String>, faults: &Faults) -> HoldMusic {
@@ -67,7 +69,31 @@ fn hold_music(written: Written<String>, faults: &Faults) -> HoldMusic {
     }
 }
 
-fn sip_address(written: &Written<String>, external: Option<IpAddr>, faults: &Faults) -> Option<SocketAddr> {
+/// Debian's list of public authorities.
+const PUBLIC_CA: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// The files of TLS. They must be there: what is in them is read when the server starts.
+fn tls(section: &mut Section<'_>, listen: &[Listen], faults: &Faults) -> Option<Tls> {
+    let at = section.place("listen");
+    let keys = ["tls_certificate", "tls_key", "tls_client_ca", "tls_server_ca"];
+    let [certificate, key, client_ca, server_ca] = keys.map(|key| {
+        let written = section.text(key)?;
+        if !Path::new(&written.value).is_file() {
+            faults.add(&written.at, format!("sip.{key} {:?} is not there", written.value), "name a file in PEM");
+        }
+        Some(PathBuf::from(written.value))
+    });
+    if !listen.iter().any(|l| l.transport == Transport::Tls) {
+        return None;
+    }
+    let (Some(certificate), Some(key)) = (certificate, key) else {
+        faults.add(&at, "sip.listen names a tls:// address", "name sip.tls_certificate and sip.tls_key too");
+        return None;
+    };
+    Some(Tls { certificate, key, client_ca, server_ca: server_ca.unwrap_or_else(|| PUBLIC_CA.into()) })
+}
+
+fn sip_address(written: &Written<String>, external: Option<IpAddr>, faults: &Faults) -> Option<Listen> {
     let fault = |what: String, remedy: &str| {
         faults.add(&written.at, what, remedy);
         None
@@ -76,9 +102,9 @@ fn sip_address(written: &Written<String>, external: Option<IpAddr>, faults: &Fau
     let Some((scheme, rest)) = text.split_once("://") else {
         return fault(format!("sip.listen has {text:?}"), "write udp://ADDRESS:PORT, as \"udp://127.0.0.1:5060\"");
     };
-    if scheme != "udp" {
-        return fault(format!("sip.listen over {scheme} is not supported yet"), "use udp:// or take it out");
-    }
+    let Some((_, transport)) = Transport::NAMES.into_iter().find(|(name, _)| *name == scheme) else {
+        return fault(format!("sip.listen over {scheme} is not supported"), "use udp://, tcp:// or tls://");
+    };
     let Ok(address) = rest.parse::<SocketAddr>() else {
         return fault(
             format!("sip.listen has {rest:?} as address and port"),
@@ -91,7 +117,7 @@ fn sip_address(written: &Written<String>, external: Option<IpAddr>, faults: &Fau
             "write the address of one interface, or 0.0.0.0 together with sip.external_address",
         );
     }
-    Some(address)
+    Some(Listen { transport, address })
 }
 
 pub(super) fn media(mut section: Section<'_>, faults: &Faults) -> Media {
@@ -148,33 +174,77 @@ pub(super) fn http(mut section: Section<'_>, faults: &Faults) -> Http {
         })
     });
     let token = secret(&mut section, "token", "token_file", faults);
+    let token = token.filter(|(at, called, token)| is_strong(at, token, called, faults)).map(|(_, _, token)| token);
     section.end();
     Http { listen, token }
 }
 
-/// A secret as itself or in a file, not both.
-fn secret(section: &mut Section<'_>, key: &'static str, file_key: &'static str, faults: &Faults) -> Option<Secret> {
+/// A secret as itself or in a file, not both: where it stands, by what key, and what it is.
+fn secret(
+    section: &mut Section<'_>,
+    key: &'static str,
+    file_key: &'static str,
+    faults: &Faults,
+) -> Option<(Origin, String, Secret)> {
     let (direct, file) = (section.text(key), section.text(file_key));
     let (name, file_name) = (section.name(key), section.name(file_key));
-    let (found, called) = match (direct, file) {
-        (None, None) => return None,
+    match (direct, file) {
+        (None, None) => None,
         (Some(_), Some(file)) => {
             faults.add(&file.at, format!("both {name} and {file_name} are given"), "take one of them out");
-            return None;
+            None
         }
-        (Some(direct), None) => (direct, name),
-        (None, Some(file)) => (read_secret(file, &file_name, faults)?, file_name),
-    };
-    // Shorter ones are guessed; a space or a control character would not survive in an Authorization header.
-    if found.value.len() < 8 || !found.value.bytes().all(|b| b.is_ascii_graphic()) {
-        faults.add(
-            &found.at,
-            format!("{called} is too weak"),
-            "use 8 or more printable ASCII characters without spaces",
-        );
-        return None;
+        (Some(direct), None) => Some((direct.at, name, Secret::new(direct.value))),
+        (None, Some(file)) => {
+            let found = read_secret(file, &file_name, faults)?;
+            Some((found.at, file_name, Secret::new(found.value)))
+        }
     }
-    Some(Secret::new(found.value))
+}
+
+/// Whether others may be held to it. Shorter ones are guessed; a space or a control character would not survive in an
+/// Authorization header.
+fn is_strong(at: &Origin, secret: &Secret, called: &str, faults: &Faults) -> bool {
+    let strong = secret.reveal().len() >= 8 && secret.reveal().bytes().all(|b| b.is_ascii_graphic());
+    if !strong {
+        faults.add(at, format!("{called} is too weak"), "use 8 or more printable ASCII characters without spaces");
+    }
+    strong
+}
+
+/// A name with its password, by their keys: the name, the password, the file that holds the password.
+fn credentials(section: &mut Section<'_>, keys: [&'static str; 3], faults: &Faults) -> Option<(Origin, Credentials)> {
+    let [user_key, password_key, file_key] = keys;
+    let (user, password) = (section.text(user_key), secret(section, password_key, file_key, faults));
+    let (user_name, password_name) = (section.name(user_key), section.name(password_key));
+    match (user, password) {
+        (None, None) => None,
+        (Some(user), Some((at, _, password))) => {
+            if user.value.is_empty() || user.value.contains(['"', '\\', ':']) || user.value.contains(char::is_control) {
+                faults.add(
+                    &user.at,
+                    format!("{user_name} is {:?}", user.value),
+                    "write a name without quotes or colons",
+                );
+            }
+            Some((at, Credentials { user: user.value, password }))
+        }
+        (Some(user), None) => {
+            // A password that is there but wrong was told already.
+            if !section.has(password_key) && !section.has(file_key) {
+                faults.add(
+                    &user.at,
+                    format!("{user_name} has no password"),
+                    format!("write {password_name} or {}", section.name(file_key)),
+                );
+            }
+            None
+        }
+        (None, Some((at, _, _))) => {
+            faults.add(&at, format!("{password_name} has no name"), format!("write {user_name}"));
+            None
+        }
+    }
 }
 
 fn read_secret(file: Written<String>, name: &str, faults: &Faults) -> Option<Written<String>> {
@@ -336,11 +406,60 @@ pub(super) fn recording(mut section: Section<'_>, faults: &Faults) -> Recording 
     recording
 }
 
-pub(super) fn trunks(sections: Vec<Section<'_>>, faults: &Faults) -> Vec<Trunk> {
+/// `[[register]]`, each with its place.
+pub(super) fn registrations(sections: Vec<Section<'_>>, faults: &Faults) -> Vec<(Origin, Registration)> {
+    sections.into_iter().filter_map(|section| registration(section, faults)).collect()
+}
+
+fn registration(mut section: Section<'_>, faults: &Faults) -> Option<(Origin, Registration)> {
+    let at = section.place("trunk");
+    let trunk = section.text("trunk").map(|written| written.value);
+    if trunk.is_none() {
+        faults.add(&at, "register has no trunk", "write trunk = \"…\", the name of a [[trunk]]");
+    }
+    let place = section.place("registrars");
+    let registrars = section.texts("registrars").unwrap_or_default();
+    if registrars.is_empty() {
+        faults.add(&place, "register has no registrars", "write registrars = [\"sip:pbx.example\"]");
+    }
+    let registrars = registrars.into_iter().filter_map(|written| registrar(written, faults)).collect();
+    let login = credentials(&mut section, ["user", "password", "password_file"], faults);
+    if login.is_none() && !section.has("user") {
+        faults.add(&section.at, "register has no user", "write user = \"…\" and password_file = \"…\"");
+    }
+    // Below a minute a registrar is kept busy by us alone, beyond a day it would forget us before it says so.
+    let expires = section.whole("expires", 60..=86_400).map_or(300, |written| written.value as u64);
+    section.end();
+    let (login, expires) = (login?.1, Duration::from_secs(expires));
+    Some((at, Registration { trunk: trunk?, registrars, login, expires }))
+}
+
+fn registrar(written: Written<String>, faults: &Faults) -> Option<String> {
+    let host = written.value.strip_prefix("sip:").filter(|rest| !rest.contains(['@', ' ', '<', '?']));
+    if host.is_some() && rsipstack::sip::Uri::try_from(written.value.as_str()).is_ok() {
+        return Some(written.value);
+    }
+    let what = format!("register.registrars has {:?}", written.value);
+    faults.add(&written.at, what, "write sip:HOST, as \"sip:192.0.2.9\" or \"sip:pbx.example:5061;transport=tls\"");
+    None
+}
+
+/// Every registration names a trunk that there is.
+pub(super) fn registrations_have_trunks(all: &[(Origin, Registration)], trunks: &[Trunk], faults: &Faults) {
+    for (at, registration) in all {
+        if !trunks.iter().any(|trunk| trunk.name == registration.trunk) {
+            let remedy = nearest(&registration.trunk, trunks.iter().map(|trunk| trunk.name.as_str()));
+            faults.add(at, format!("there is no trunk named {:?}", registration.trunk), remedy);
+        }
+    }
+}
+
+/// `registered`: the trunks that are known because we register with them.
+pub(super) fn trunks(sections: Vec<Section<'_>>, registered: &[&str], faults: &Faults) -> Vec<Trunk> {
     let mut trunks: Vec<Trunk> = Vec::new();
     for section in sections {
         let at = section.place("name");
-        let trunk = trunk(section, faults);
+        let trunk = trunk(section, registered, faults);
         if trunks.iter().any(|other| other.name == trunk.name) {
             faults.add(&at, format!("there is a trunk named {:?} already", trunk.name), "name each differently");
         }
@@ -349,24 +468,54 @@ pub(super) fn trunks(sections: Vec<Section<'_>>, faults: &Faults) -> Vec<Trunk> 
     trunks
 }
 
-fn trunk(mut section: Section<'_>, faults: &Faults) -> Trunk {
+fn trunk(mut section: Section<'_>, registered: &[&str], faults: &Faults) -> Trunk {
     let at = section.at.clone();
     let name = section.text("name").map_or_else(String::new, |written| written.value);
     if name.is_empty() {
         faults.add(&at, "a trunk has no name", "write name = \"…\"");
     }
     let sources = section.texts("sources").unwrap_or_default();
-    if sources.is_empty() {
-        faults.add(&section.place("sources"), "a trunk has no sources", "write sources = [\"127.0.0.0/8\"]");
+    let tls_names = section.texts("tls_names").unwrap_or_default();
+    let proof = credentials(&mut section, ["user", "password", "password_file"], faults);
+    let proof = proof.filter(|(at, found)| is_strong(at, &found.password, "trunk.password", faults));
+    let digests = [("any", Digests::Any), ("md5", Digests::Md5), ("sha-256", Digests::Sha256)];
+    let digests = section.text("digest").and_then(|written| one_of("trunk.digest", &written, &digests, faults));
+    let login = credentials(&mut section, ["login_user", "login_password", "login_password_file"], faults);
+    let (credentials, login) = (proof.map(|(_, c)| c), login.map(|(_, c)| c));
+    let is_known = !tls_names.is_empty() || section.has("user") || registered.contains(&name.as_str());
+    if sources.is_empty() && !is_known {
+        let remedy = "write sources = [\"127.0.0.0/8\"], or tls_names, or user and password_file";
+        faults.add(&section.place("sources"), "a trunk has no sources", remedy);
     }
     let sources = sources.iter().filter_map(|written| network(written, faults)).collect();
+    let tls_names = tls_names.into_iter().filter_map(|written| tls_name(written, faults)).collect();
     let may_call = section.texts("may_call").unwrap_or_default();
     let may_call = may_call.iter().filter_map(|written| pattern("trunk.may_call", written, faults)).collect();
     let may_supervise = section.flag("may_supervise").unwrap_or(false);
     let srtp = section.text("srtp").and_then(|written| srtp("trunk.srtp", &written, faults)).unwrap_or_default();
     let siprec = siprec::siprec(section.section("siprec"), faults);
     section.end();
-    Trunk { name, sources, may_call, may_supervise, srtp, siprec }
+    Trunk {
+        name,
+        sources,
+        tls_names,
+        credentials,
+        digests: digests.unwrap_or_default(),
+        login,
+        may_call,
+        may_supervise,
+        srtp,
+        siprec,
+    }
+}
+
+fn tls_name(written: Written<String>, faults: &Faults) -> Option<String> {
+    if tokio_rustls::rustls::pki_types::ServerName::try_from(written.value.as_str()).is_ok() {
+        return Some(written.value);
+    }
+    let what = format!("trunk.tls_names has {:?}", written.value);
+    faults.add(&written.at, what, "write a host name or an IP address, as the certificate has it");
+    None
 }
 
 fn network(written: &Written<String>, faults: &Faults) -> Option<Network> {

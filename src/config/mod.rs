@@ -8,6 +8,7 @@ mod check;
 mod dialplan;
 mod environment;
 mod fault;
+mod listen;
 mod network;
 mod playbook;
 mod raw;
@@ -19,6 +20,7 @@ pub use crate::call::sdp::Srtp;
 pub use crate::coach::Sensitivity;
 pub use dialplan::{Route, Step};
 pub use fault::{ConfigError, ConfigErrors, Origin};
+pub use listen::{Listen, Transport};
 pub use network::Network;
 pub use playbook::Playbooks;
 pub use secret::Secret;
@@ -57,6 +59,8 @@ pub struct Config {
     pub supervise: Vec<Supervise>,
     /// `[[trunk]]`
     pub trunks: Vec<Trunk>,
+    /// `[[register]]`
+    pub registrations: Vec<Registration>,
     /// The routes of every file of `[dialplan] files`, in order.
     pub routes: Arc<[Route]>,
     /// Every playbook of `coach.playbook_dir`, by name; `coach.playbook` is among them.
@@ -66,8 +70,8 @@ pub struct Config {
 /// Where SIP is spoken.
 #[derive(Clone, Debug)]
 pub struct Sip {
-    /// UDP addresses to bind; explicit, port 0 picks one.
-    pub listen: Vec<SocketAddr>,
+    /// Addresses to bind; explicit, port 0 picks one.
+    pub listen: Vec<Listen>,
     /// What to put into SDP and Contact behind NAT.
     pub external_address: Option<IpAddr>,
     /// What the other party hears while one holds.
@@ -79,6 +83,8 @@ pub struct Sip {
     pub min_se: u32,
     /// Whether a supervisor is told whom they hear, and how.
     pub announce: bool,
+    /// The files of TLS; there where `listen` names a TLS address.
+    pub tls: Option<Tls>,
 }
 
 /// What a party hears while the other one holds.
@@ -90,6 +96,53 @@ pub enum HoldMusic {
     Silence,
     /// A WAV file of ours, over and over.
     File(PathBuf),
+}
+
+/// Files in PEM that are read again when they change.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// Our certificate, followed by those between it and its authority.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// The authorities of those who connect to us. None: they need no certificate.
+    pub client_ca: Option<PathBuf>,
+    /// The authorities of those whom we call.
+    pub server_ca: PathBuf,
+}
+
+/// A name and the password that proves it.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// The name.
+    pub user: String,
+    /// The password.
+    pub password: Secret,
+}
+
+/// Which digests a peer may prove itself by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Digests {
+    /// Either; both are offered, as RFC 8760 §2.4 has it. Some older telephones give up where they read of SHA-256.
+    #[default]
+    Any,
+    /// MD5 alone.
+    Md5,
+    /// SHA-256 alone.
+    Sha256,
+}
+
+/// A telephone system of which we are an extension.
+#[derive(Clone, Debug)]
+pub struct Registration {
+    /// The trunk that its calls come from.
+    pub trunk: String,
+    /// SIP URIs of its registrars; the next is tried when one fails. At least one.
+    pub registrars: Vec<String>,
+    /// The extension and its password.
+    pub login: Credentials,
+    /// For how long we ask.
+    pub expires: Duration,
 }
 
 /// Where RTP is spoken.
@@ -198,8 +251,16 @@ pub enum Format {
 pub struct Trunk {
     /// Its name.
     pub name: String,
-    /// Networks it may send from.
+    /// Networks it may send from; none: any, where it is known by something else.
     pub sources: Vec<Network>,
+    /// Names of which its TLS certificate must carry one; none: it needs no certificate.
+    pub tls_names: Vec<String>,
+    /// What it must prove by digest (RFC 3261 §22).
+    pub credentials: Option<Credentials>,
+    /// How.
+    pub digests: Digests,
+    /// What we prove to it when it asks.
+    pub login: Option<Credentials>,
     /// Numbers it may call, each a whole match.
     pub may_call: Vec<Regex>,
     /// Whether its callers may supervise.
@@ -248,7 +309,10 @@ impl Config {
         let store = check::store(root.section("store"), faults);
         let (coach, default_playbook) = check::coach(root.section("coach"), dir, faults);
         let playbooks = playbook::read_all(&coach.playbook_dir, &default_playbook, faults);
-        let trunks = check::trunks(root.sections("trunk"), faults);
+        let registrations = check::registrations(root.sections("register"), faults);
+        let registered: Vec<_> = registrations.iter().map(|(_, r)| r.trunk.as_str()).collect();
+        let trunks = check::trunks(root.sections("trunk"), &registered, faults);
+        check::registrations_have_trunks(&registrations, &trunks, faults);
         let trunk_names: Vec<&str> = trunks.iter().map(|trunk| trunk.name.as_str()).collect();
         let teams = supervise::teams(root.sections("team"), faults);
         let supervise = supervise::rules(root.sections("supervise"), &teams, &trunk_names, faults);
@@ -266,6 +330,7 @@ impl Config {
             playbooks: playbooks.playbooks,
             supervise,
             trunks,
+            registrations: registrations.into_iter().map(|(_, registration)| registration).collect(),
         };
         root.end();
         config

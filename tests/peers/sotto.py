@@ -17,7 +17,7 @@ TOKEN = "a-token-of-the-tests"
 
 CONFIG = """\
 [sip]
-listen = ["udp://127.0.0.1:{sip}"]
+listen = [{listen}]
 announce = false
 {further}[http]
 listen = "127.0.0.1:{http}"
@@ -30,6 +30,9 @@ files = ["{folder}/dialplan.toml"]
 model = "{model}"
 [coach]
 duck_db = 0
+"""
+
+TRUNK = """\
 [[trunk]]
 name = "tests"
 sources = ["127.0.0.0/8"]
@@ -38,13 +41,16 @@ may_call = [".*"]
 
 
 class Sotto:
-    def __init__(self, folder, dialplan, model="", trunk="", sip=""):
-        """`trunk`: further lines of its trunk, `sip` of `[sip]`."""
+    def __init__(self, folder, dialplan, model="", trunk="", transport="udp", sip="", trunks=TRUNK):
+        """`trunk`: further lines of its trunk. `sip`: further lines of [sip]. `trunks`: who is let in."""
         self.folder = folder
         folder.mkdir(exist_ok=True)
         self.sip, self.http = free_ports(1), free_ports(1)
-        config = CONFIG.format(sip=self.sip, further=sip, http=self.http, token=TOKEN, folder=folder, model=model)
-        (folder / "sotto.toml").write_text(config + trunk)
+        # Calls to telephones that name no transport go by UDP.
+        listen = ", ".join(f'"{t}://127.0.0.1:{self.sip}"' for t in sorted({transport, "udp"}))
+        further = sip and sip.rstrip("\n") + "\n"
+        config = CONFIG.format(sip=self.sip, http=self.http, token=TOKEN, folder=folder, model=model, further=further, listen=listen)
+        (folder / "sotto.toml").write_text(config + trunks + trunk)
         (folder / "dialplan.toml").write_text(dialplan)
         (folder / "playbooks").symlink_to(ROOT / "config/playbooks")
         self.log = open(folder / "log", "wb")

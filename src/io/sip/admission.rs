@@ -3,11 +3,14 @@
 use crate::call::sdp::{Description, Terms};
 use crate::config::{Route, Step};
 use crate::event::{Address, Mode};
+use crate::io::sip::digest::Asked;
+use crate::io::sip::door::Origin;
 use crate::io::sip::fault::Fault;
 use crate::io::sip::fork::{self, Opening};
 use crate::io::sip::message::split_list;
 use crate::io::sip::named::{self, Named};
 use crate::io::sip::switchboard::Switchboard;
+use crate::io::sip::trust::Look;
 use regex::Regex;
 use rsipstack::sip::headers::ToTypedHeader;
 use rsipstack::sip::prelude::HeadersExt;
@@ -105,9 +108,13 @@ static RECORDED: LazyLock<Route> = LazyLock::new(|| Route {
     steps: Vec::new(),
 });
 
-/// Decides about an INVITE from `source`.
-pub fn admit(board: &Switchboard, request: &Request, source: SocketAddr) -> Result<Admitted, Fault> {
-    let trunk = board.trunk(source.ip()).ok_or_else(|| Fault::new(403, "this address is no configured trunk"))?;
+/// Decides about an INVITE from `origin`.
+pub fn admit(board: &Switchboard, request: &Request, origin: &Origin) -> Result<Admitted, Fault> {
+    let uri = request.uri.to_string();
+    let asked = Asked { method: "INVITE", uri: &uri };
+    let shown: Vec<&str> = request.headers.iter().filter_map(authorization).collect();
+    let trunk = board.trust.recognise(origin, asked, &shown, Look::Again)?;
+    let source = origin.address;
     let from = request.from_header().and_then(|f| f.clone().typed()).map_err(|_| Fault::bad("From cannot be read"))?;
     let called = request.uri.user().unwrap_or_default();
     let caller = from.uri.user().unwrap_or_default();
@@ -160,6 +167,13 @@ fn identity(request: &Request) -> Option<String> {
     let uri = first.split_once('<').map_or(first, |(_, rest)| rest.split_once('>').map_or(rest, |(uri, _)| uri));
     let uri = Uri::try_from(uri.trim()).ok()?;
     Some(format!("{}@{}", uri.user()?, uri.host()))
+}
+
+fn authorization(header: &Header) -> Option<&str> {
+    match header {
+        Header::Authorization(value) => Some(value.value()),
+        _ => None,
+    }
 }
 
 /// The session description of a request, which must keep to `terms`; none if it has no body.

@@ -3,6 +3,9 @@
 //! The stack's own requests go to the Contact of long ago and count on their own; these go where the peer last said, one
 //! number after the other, and every outcome is an answer or none.
 
+use crate::io::clock;
+use crate::io::sip::challenges;
+use crate::io::sip::digest::Asked;
 use crate::io::sip::line::{Line, Peer};
 use rsipstack::dialog::dialog::DialogSnapshot;
 use rsipstack::sip::prelude::HeadersExt;
@@ -42,7 +45,13 @@ impl Line {
             tracing::error!(side = ?self.side, %method, "there is no address to send from");
             return None;
         };
-        match self.send(request).await {
+        let mut sent = self.send(request.clone()).await;
+        if let Ok(Some(response)) = &sent
+            && let Some(again) = self.with_proof(request, response)
+        {
+            sent = self.send(again).await;
+        }
+        match sent {
             Ok(answer) => answer,
             Err(error) => {
                 tracing::warn!(side = ?self.side, %method, %error, "a request could not be sent");
@@ -80,10 +89,29 @@ impl Line {
         Some(Request { method, uri: target, version: Version::V2, headers: headers.into(), body })
     }
 
+    /// The request once more, with what its 401 or 407 asks for (RFC 3261 §22.1).
+    fn with_proof(&self, mut request: Request, response: &Response) -> Option<Request> {
+        let challenge =
+            Some(response).filter(|r| matches!(r.status_code.code(), 401 | 407)).and_then(challenges::asked)?;
+        let (uri, method) = (request.uri.to_string(), request.method.to_string());
+        let asked = Asked { method: &method, uri: &uri };
+        let value = challenge.answer(self.login.get()?, asked, &format!("{:016x}", clock::random()));
+        let seq = self.next_cseq(&self.dialog.snapshot());
+        let via = self.office.endpoint.get_via(None, None).ok()?;
+        request.headers.unique_push(Header::Via(via.into()));
+        request.headers.unique_push(Header::CSeq(CSeq { seq, method: request.method }.into()));
+        request.headers.push(match response.status_code.code() {
+            407 => Header::ProxyAuthorization(value.into()),
+            _ => Header::Authorization(value.into()),
+        });
+        Some(request)
+    }
+
+    /// Sends a request and waits for its final response.
     async fn send(&self, request: Request) -> rsipstack::Result<Option<Response>> {
         let key = TransactionKey::from_request(&request, TransactionRole::Client)?;
         let first_hop = request.route_header().and_then(|r| first_hop(r.value()));
-        let mut transaction = Transaction::new_client(key, request, self.office.endpoint.clone(), None);
+        let mut transaction = Transaction::new_client(key, request, self.office.endpoint.clone(), self.flow());
         transaction.destination = first_hop;
         transaction.send().await?;
         while let Some(message) = transaction.receive().await {

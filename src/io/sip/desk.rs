@@ -73,7 +73,7 @@ pub fn source(transaction: &Transaction) -> Option<SocketAddr> {
 
 async fn invited(office: Arc<Office>, board: Arc<Switchboard>, transaction: Transaction, live: Live) {
     let Some(source) = source(&transaction) else { return };
-    match admission::admit(&board, &transaction.original, source) {
+    match admission::admit(&board, &transaction.original, &office.origin(source)) {
         Ok(admitted) => begin(office, board, transaction, admitted, live).await,
         Err(fault) => reply(transaction, fault).await,
     }
@@ -110,6 +110,7 @@ async fn begin(
     line.in_order(transaction.original.cseq_header().and_then(|c| c.seq()).unwrap_or(0));
     line.allows(transaction.original.headers.iter());
     line.agree(session);
+    transaction.connection.iter().for_each(|connection| line.came_by(connection.clone()));
     board.connect(line.clone());
     tokio::spawn(line.clone().follow(followed));
     tokio::spawn(async move {

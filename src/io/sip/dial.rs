@@ -8,7 +8,7 @@ use crate::io::sip::controller::{Call, open_media, release};
 use crate::io::sip::early::Early;
 use crate::io::sip::line::{Line, Side};
 use crate::io::sip::office::{Office, able_to_reach};
-use crate::io::sip::timer;
+use crate::io::sip::{timer, trust};
 use rsipstack::dialog::dialog::{DialogState, DialogStateReceiver, TerminatedReason};
 use rsipstack::dialog::invitation::{InviteAsyncResult, InviteOption};
 use rsipstack::sip::{Auth, Header, Host, Response, StatusCode, StatusCodeKind, Uri};
@@ -59,8 +59,9 @@ pub async fn run(
         Host::IpAddr(ip) => Some(*ip),
         Host::Domain(_) => None,
     };
-    let office = able_to_reach(call.board.offices(), &call.caller.office, ip).ok_or_else(|| {
-        tracing::error!(route = %call.admitted.route.at, "no [sip] listen address has the address family of connect");
+    let office = able_to_reach(call.board.offices(), &call.caller.office, &uri).ok_or_else(|| {
+        let route = &call.admitted.route.at;
+        tracing::error!(%route, "no [sip] listen address has the address family and the transport of connect");
         Failure::Unreachable
     })?;
     let peer = ip.unwrap_or(office.local.ip());
@@ -194,7 +195,9 @@ impl Attempt {
             Header::Other("Sotto-Call".into(), call.id.to_string()),
         ];
         headers.extend(office.policy.asks(least.unwrap_or(0)));
+        let login = call.board.trust.login(&self.uri).cloned();
         let options = InviteOption {
+            credential: login.as_ref().map(trust::for_stack),
             caller_display_name: admitted.display_name.clone(),
             caller,
             callee: self.uri.clone(),
@@ -213,6 +216,7 @@ impl Attempt {
         let terms = Terms { srtp: self.srtp, ..local.terms() };
         let mailbox = call.caller.mailbox.clone();
         let line = Arc::new(Line::new(Side::Called, office.clone(), terms, dialog, mailbox, None));
+        line.may_prove(login);
         call.calling(line.clone());
         let (tell, answer) = oneshot::channel();
         tokio::spawn(land(line.clone(), task, tell));

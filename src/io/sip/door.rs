@@ -1,16 +1,17 @@
-//! The UDP socket of the SIP stack, and the guard at it.
+//! The guard before the SIP stack, the same for datagrams and connections.
 //!
-//! In come datagrams; what is sound, from somebody we know, and for a dialog we have, goes on to the stack. Everything
+//! In come messages; what is sound, from somebody we know, and for a dialog we have, goes on to the stack. Everything
 //! else is answered here without keeping anything (RFC 3261 §8.2.7), so that no stranger and no flood can make us
 //! remember it.
 
-use crate::io::sip::cloakroom::Cloakroom;
+use crate::io::sip::digest::Asked;
 use crate::io::sip::fault::Fault;
 use crate::io::sip::fork::OPTION;
+use crate::io::sip::frame;
 use crate::io::sip::message::{self, Head, Read, parameter, split_list};
 use crate::io::sip::switchboard::Switchboard;
+use crate::io::sip::trust::Look;
 use crate::io::siprec::ACCEPT;
-use async_trait::async_trait;
 use rsipstack::sip::prelude::{HeadersExt, ToTypedHeader};
 use rsipstack::sip::{Method, SipMessage};
 use rsipstack::transaction::endpoint::EndpointInner;
@@ -18,43 +19,67 @@ use rsipstack::transaction::key::{TransactionKey, TransactionRole};
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{OnceLock, Weak};
-use tokio::net::UdpSocket;
-use tokio::sync::Mutex;
 
 /// The methods we serve.
 pub const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK";
 /// The extensions a peer may require (RFC 4028, RFC 3262, RFC 3911, RFC 3891, RFC 7866).
 const SERVED: [&str; 5] = ["timer", "100rel", "join", "replaces", OPTION];
 /// What the stack reads of a datagram; it cuts longer ones without a word.
-const STACK_LIMIT: usize = 8192;
-/// What a head may have, so that it fits there with a ticket for its body.
-const HEAD_LIMIT: usize = STACK_LIMIT - 128;
+pub const STACK_LIMIT: usize = 8192;
+/// What may come as a datagram: a head that fits there with a ticket for its body, whatever the body has.
+const DATAGRAM: Limits = Limits { head: STACK_LIMIT - 128, response: STACK_LIMIT };
+/// What a connection carries: its framing bounds the body.
+const STREAM: Limits = Limits { head: frame::MAX_HEAD, response: frame::MAX_HEAD + frame::MAX_BODY };
 /// When a caller may try again while we are full (RFC 3261 §20.33).
 const RETRY_AFTER: &str = "5";
 
-/// The socket.
-pub struct Door {
-    socket: UdpSocket,
-    buffer: Mutex<Vec<u8>>,
-    board: Weak<Switchboard>,
-    endpoint: OnceLock<Weak<EndpointInner>>,
-    bodies: Cloakroom,
-    /// Makes our To tags: the same for every retransmission of a request, unguessable for everyone else.
-    tags: RandomState,
+/// Where a message came from.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin {
+    /// The address.
+    pub address: SocketAddr,
+    /// The place in `[[trunk]]` of the trunk whose name the connection's certificate carries.
+    pub certified: Option<usize>,
 }
 
-/// What becomes of a datagram.
-enum Verdict {
+/// The guard.
+pub struct Door {
+    board: Weak<Switchboard>,
+    endpoint: OnceLock<Weak<EndpointInner>>,
+    /// Makes our To tags: the same for every retransmission of a request, unguessable for everyone else.
+    tags: RandomState,
+    limits: Limits,
+}
+
+/// Bytes a message may have.
+struct Limits {
+    /// The head of a request.
+    head: usize,
+    /// A whole response.
+    response: usize,
+}
+
+/// What becomes of a message.
+pub enum Verdict {
+    /// The stack gets it.
     Pass,
+    /// It is no SIP.
+    Noise,
+    /// Nobody gets it, and nobody is told.
     Drop,
+    /// It is answered here.
     Answer(Head, Fault),
 }
 
 impl Door {
-    /// Guards `socket`. Long bodies go by way of `bodies`.
-    pub fn new(socket: UdpSocket, board: Weak<Switchboard>, bodies: Cloakroom) -> Self {
-        let buffer = Mutex::new(vec![0; 65_536]);
-        Door { socket, buffer, board, endpoint: OnceLock::new(), bodies, tags: RandomState::new() }
+    /// Guards datagrams.
+    pub fn new(board: Weak<Switchboard>) -> Self {
+        Door { board, endpoint: OnceLock::new(), tags: RandomState::new(), limits: DATAGRAM }
+    }
+
+    /// Guards connections, which carry longer messages.
+    pub fn for_streams(self) -> Self {
+        Door { limits: STREAM, ..self }
     }
 
     /// Names the stack whose transactions count.
@@ -62,15 +87,18 @@ impl Door {
         let _ = self.endpoint.set(endpoint);
     }
 
-    fn judge(&self, datagram: &[u8], from: SocketAddr) -> Verdict {
+    /// What becomes of a message from `from`.
+    pub fn judge(&self, datagram: &[u8], from: &Origin) -> Verdict {
         if datagram.iter().all(u8::is_ascii_whitespace) {
             return Verdict::Pass; // a keep-alive (RFC 5626 §3.5.1)
         }
         match message::read(datagram) {
-            Read::Noise => Verdict::Drop,
-            Read::Response if datagram.len() > STACK_LIMIT => Verdict::Drop,
+            Read::Noise => Verdict::Noise,
+            Read::Response if datagram.len() > self.limits.response => Verdict::Drop,
             Read::Response => Verdict::Pass,
+            Read::Faulty(..) if self.is_silent_to(from) => Verdict::Drop,
             Read::Faulty(head, fault) => Verdict::Answer(head, fault),
+            Read::Request(head) if head.to_tag().is_none() && self.is_silent_to(from) => Verdict::Drop,
             Read::Request(head) => match self.admit(&head, datagram, from) {
                 Ok(()) => Verdict::Pass,
                 Err(_) if head.method == "ACK" => Verdict::Drop,
@@ -79,16 +107,21 @@ impl Door {
         }
     }
 
-    fn admit(&self, head: &Head, datagram: &[u8], from: SocketAddr) -> Result<(), Fault> {
+    fn is_silent_to(&self, from: &Origin) -> bool {
+        self.board.upgrade().is_some_and(|board| board.trust.is_silenced(from))
+    }
+
+    fn admit(&self, head: &Head, datagram: &[u8], from: &Origin) -> Result<(), Fault> {
         let Some(board) = self.board.upgrade() else {
             return Err(Fault::new(503, "shutting down").with("Retry-After", RETRY_AFTER));
         };
-        outsider(&board, head, from)?;
-        let key = understood(head, datagram);
+        let key = understood(head, datagram, self.limits.head);
         if key.as_ref().is_ok_and(|key| self.in_progress(key)) {
-            // Its dialog may be gone while its answer is still owed: a BYE whose 200 was lost (RFC 3261 §17.2.2).
+            // Its dialog may be gone while its answer is still owed: a BYE whose 200 was lost (RFC 3261 §17.2.2). And
+            // what proved it once is no replay now.
             return Ok(());
         }
+        outsider(&board, head, from)?;
         if let Some(tag) = head.to_tag()
             && head.method != "ACK"
         {
@@ -118,43 +151,11 @@ impl Door {
         board.room(transactions).map_err(|why| Fault::new(503, why).with("Retry-After", RETRY_AFTER))
     }
 
-    async fn answer(&self, head: &Head, fault: &Fault, from: SocketAddr) {
+    /// The answer to a refused request, and where a datagram with it goes.
+    pub fn response(&self, head: &Head, fault: &Fault, from: SocketAddr) -> (Vec<u8>, SocketAddr) {
         let identity = (head.first("call-id"), head.first("from"), head.first("via"));
         let tag = format!("{:016x}", self.tags.hash_one(identity));
-        let (bytes, to) = response(head, fault, &tag, from);
-        // A datagram that cannot be sent is a datagram lost: the peer asks again.
-        let _ = self.socket.send_to(&bytes, to).await;
-    }
-}
-
-#[async_trait]
-impl rsipstack::platform::net::UdpSocket for Door {
-    async fn recv_from(&self, buf: &mut [u8]) -> rsipstack::Result<(usize, SocketAddr)> {
-        let mut buffer = self.buffer.lock().await;
-        loop {
-            let (len, from) = self.socket.recv_from(&mut buffer).await?;
-            let datagram = buffer.get(..len).unwrap_or_default();
-            match self.judge(datagram, from) {
-                Verdict::Drop => {}
-                Verdict::Answer(head, fault) => self.answer(&head, &fault, from).await,
-                Verdict::Pass => {
-                    let short = if len > STACK_LIMIT { self.bodies.take(datagram) } else { None };
-                    let datagram = short.as_deref().unwrap_or(datagram);
-                    if let Some(place) = buf.get_mut(..datagram.len()) {
-                        place.copy_from_slice(datagram);
-                        return Ok((datagram.len(), from));
-                    }
-                }
-            }
-        }
-    }
-
-    async fn send_to(&self, buf: &[u8], addr: SocketAddr) -> rsipstack::Result<usize> {
-        Ok(self.socket.send_to(buf, addr).await?)
-    }
-
-    fn local_addr(&self) -> rsipstack::Result<SocketAddr> {
-        Ok(self.socket.local_addr()?)
+        response(head, fault, &tag, from)
     }
 }
 
@@ -164,13 +165,13 @@ fn gone() -> Fault {
 
 /// Within a dialog its tags are the pass; outside of one the source address must belong to a trunk. ACK and CANCEL are
 /// matched to a transaction by their branch.
-fn outsider(board: &Switchboard, head: &Head, from: SocketAddr) -> Result<(), Fault> {
+fn outsider(board: &Switchboard, head: &Head, from: &Origin) -> Result<(), Fault> {
     if head.to_tag().is_some() || head.method == "ACK" || head.method == "CANCEL" {
         return Ok(());
     }
-    if board.trunk(from.ip()).is_none() {
-        return Err(Fault::new(403, "this address is no configured trunk"));
-    }
+    let shown: Vec<&str> = head.all("authorization").collect();
+    let asked = Asked { method: &head.method, uri: &head.uri };
+    board.trust.recognise(from, asked, &shown, Look::Spend)?;
     match head.method.as_str() {
         "BYE" | "INFO" | "UPDATE" | "PRACK" => Err(gone()),
         _ => Ok(()),
@@ -207,10 +208,10 @@ fn served(head: &Head) -> Result<(), Fault> {
 }
 
 /// Whether the stack below can work with it; it drops in silence what it cannot read.
-fn understood(head: &Head, datagram: &[u8]) -> Result<TransactionKey, Fault> {
+fn understood(head: &Head, datagram: &[u8], limit: usize) -> Result<TransactionKey, Fault> {
     let unread = |what: &str| Fault::bad(format!("{what} cannot be read"));
-    if datagram.len().saturating_sub(head.body) > HEAD_LIMIT {
-        return Err(Fault::new(513, format!("the headers of a message may have {HEAD_LIMIT} bytes here")));
+    if datagram.len().saturating_sub(head.body) > limit {
+        return Err(Fault::new(513, format!("the headers of a message may have {limit} bytes here")));
     }
     let Ok(SipMessage::Request(request)) = SipMessage::try_from(datagram) else {
         return Err(unread("the message"));

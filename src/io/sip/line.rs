@@ -4,6 +4,7 @@
 //! dialog whose 2xx was not a 200, and sends its BYE to the Contact of long ago.
 
 use crate::call::sdp::Terms;
+use crate::config::Credentials;
 use crate::io::sip::controller::Message;
 use crate::io::sip::office::Office;
 use crate::io::sip::reliable::Provisional;
@@ -16,8 +17,9 @@ use rsipstack::sip::typed::Contact;
 use rsipstack::sip::{Header, Method, Request, Response, Uri};
 use rsipstack::transaction::key::TransactionKey;
 use rsipstack::transaction::transaction::{TransactionEvent, TransactionEventSender};
+use rsipstack::transport::SipConnection;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -102,6 +104,8 @@ pub struct Line {
     peer: Mutex<Option<Peer>>,
     over: AtomicBool,
     recording: bool,
+    flow: Mutex<Option<SipConnection>>,
+    pub(super) login: OnceLock<Credentials>,
 }
 
 impl Line {
@@ -137,6 +141,8 @@ impl Line {
             peer: Mutex::new(None),
             over: AtomicBool::new(false),
             recording: false,
+            flow: Mutex::default(),
+            login: OnceLock::new(),
         }
     }
 
@@ -247,6 +253,22 @@ impl Line {
     /// A session timer holds from now on.
     pub fn agree(&self, session: Option<Session>) {
         self.session.send_replace(session);
+    }
+
+    /// Something of the peer came by this connection.
+    pub fn came_by(&self, connection: SipConnection) {
+        *self.flow.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
+    }
+
+    /// What we prove to the peer when it asks.
+    pub fn may_prove(&self, login: Option<Credentials>) {
+        login.into_iter().for_each(|login| drop(self.login.set(login)));
+    }
+
+    /// The connection that our requests go by, while it stands (RFC 5626 §5.3); none over UDP.
+    pub fn flow(&self) -> Option<SipConnection> {
+        let flow = self.flow.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        flow.filter(|f| f.is_reliable() && !f.cancel_token().is_some_and(|token| token.is_cancelled()))
     }
 
     /// Whether a sequence number of the peer is in order (RFC 3261 §12.2.2).

@@ -1,7 +1,7 @@
 //! SIP: dialogs with the parties of calls, and the routes that say what to do with them.
 //!
 //! ```text
-//! datagrams ─► door (sound? known? room?) ─► stack ─► desk ─┬─ new call ─► admission ─┬► controller ─► route ─► connect
+//! datagrams, connections ─► door (sound? known? room?) ─► stack ─► desk ─┬─ new call ─► admission ─┬► controller ─► route ─► connect
 //!                │                                          │                         ├► supervisor
 //!                │                                          │                         └► recording (SIPREC)
 //!                │                                          └─ in a call ─► in_dialog ─► controller, supervisor, recording
@@ -20,43 +20,57 @@
 mod admission;
 mod ask;
 mod audio;
+mod challenges;
 mod cloakroom;
 mod communication;
 mod connect;
 mod controller;
+mod datagrams;
 mod desk;
 mod dial;
+mod digest;
 mod door;
 mod early;
 mod endings;
+mod exchange;
 mod fault;
+mod flow;
 mod fork;
+mod frame;
 mod in_dialog;
+mod inspectors;
 mod line;
 mod message;
 mod named;
+mod nonces;
 mod office;
 mod policy;
 mod recording;
+mod register;
 pub mod registry;
 mod reliable;
 mod renegotiate;
+mod resolve;
 mod route;
 mod seat;
 mod silence;
+mod strangers;
 mod summon;
 mod supervisor;
 mod switchboard;
 mod timer;
+mod tls;
+mod trust;
 mod whom;
 
 pub use office::Timers;
 pub use registry::Registry;
 pub use summon::Unsummoned;
 pub use switchboard::Limits;
+pub use trust::Registrations;
 
 use crate::call::sdp::Srtp;
-use crate::config::{Config, Step};
+use crate::config::{Config, Listen, Step, Transport};
 use crate::io::conversation::Conversations;
 use crate::io::journal::Journal;
 use crate::io::shard::Shard;
@@ -67,6 +81,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use switchboard::Switchboard;
+use tls::Certificates;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -74,8 +89,8 @@ use tokio_util::sync::CancellationToken;
 const USER_AGENT: &str = concat!("sotto/", env!("CARGO_PKG_VERSION"));
 
 /// What the log filter must say about the SIP stack: below `warn` it writes whole messages, with numbers and
-/// credentials, into the log.
-pub const LOG_FILTER: &str = "rsipstack=warn";
+/// credentials, into the log. Its transport layer warns of each listener that it does not read itself.
+pub const LOG_FILTER: &str = "rsipstack=warn,rsipstack::transport::transport_layer=error";
 
 /// The rest of the house, as far as a call needs it.
 #[derive(Clone)]
@@ -104,8 +119,11 @@ impl Host {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address of `[sip] listen` cannot be bound.
-    #[error("[sip] listen: udp://{0} cannot be bound: {1}")]
-    Bind(SocketAddr, io::Error),
+    #[error("[sip] listen: {0} cannot be bound: {1}")]
+    Bind(Listen, io::Error),
+    /// The files of TLS are unusable.
+    #[error("[sip] {0}")]
+    Tls(#[from] tls::TlsError),
     /// There is nothing to listen on.
     #[error("[sip] listen names no address")]
     NoAddress,
@@ -119,6 +137,9 @@ pub struct SipServer {
     board: Arc<Switchboard>,
     stop: CancellationToken,
     tasks: JoinSet<()>,
+    /// Registrations, which are taken out before the rest stops.
+    extensions: JoinSet<()>,
+    leaving: CancellationToken,
 }
 
 impl SipServer {
@@ -139,11 +160,13 @@ impl SipServer {
         }
         warn_of_readable_keys(&config);
         let listen = config.sip.listen.clone();
+        let certificates = config.sip.tls.clone().map(|files| Certificates::read(files, &config.trunks)).transpose()?;
+        let certificates = certificates.map(Arc::new);
         let journal = host.journal.subscribe();
-        let board = Arc::new(Switchboard::new(config, host, limits));
+        let board = Arc::new(Switchboard::new(config, host, limits, timers.nonce_life()));
         let (stop, mut tasks, mut offices) = (CancellationToken::new(), JoinSet::new(), Vec::new());
         for address in listen {
-            let opened = Office::open(address, &board, timers, &stop.child_token()).await;
+            let opened = Office::open(address, &board, certificates.clone(), timers, &stop.child_token()).await;
             let (office, endpoint, incoming) = opened.map_err(|e| StartError::Bind(address, e))?;
             tasks.spawn(desk::run(office.clone(), board.clone(), incoming));
             tasks.spawn(async move { endpoint.serve().await });
@@ -154,8 +177,13 @@ impl SipServer {
         }
         board.open(offices);
         board.host.registry.serve(Arc::downgrade(&board));
+        tasks.extend(certificates.map(Certificates::watch));
         tasks.spawn(board.endings.clone().follow(journal));
-        Ok(SipServer { board, stop, tasks })
+        let (leaving, mut extensions) = (CancellationToken::new(), JoinSet::new());
+        for index in 0..board.config.registrations.len() {
+            extensions.spawn(register::run(board.clone(), index, leaving.clone()));
+        }
+        Ok(SipServer { board, stop, tasks, extensions, leaving })
     }
 
     /// Where it listens, in the order of `[sip] listen`.
@@ -173,24 +201,43 @@ impl SipServer {
         self.board.offices().iter().map(|o| o.dialogs.len()).sum::<usize>().max(self.board.lines())
     }
 
+    /// Where it is registered.
+    pub fn registrations(&self) -> Registrations {
+        self.board.trust.registrations.clone()
+    }
+
+    /// Connections that stand, made to us or by us.
+    pub fn connections(&self) -> usize {
+        self.board.offices().iter().map(|o| o.connections()).sum()
+    }
+
     /// Takes no further calls, hangs up everyone, and waits until that is done, for `deadline` at most.
     pub async fn shutdown(mut self, deadline: Duration) {
         self.board.close();
+        // Nobody shall be sent to us any more.
+        self.leaving.cancel();
         for (_, entry) in self.board.host.registry.list() {
             entry.handle.hangup("the server is shutting down");
         }
         if tokio::time::timeout(deadline, self.board.idle()).await.is_err() {
             tracing::warn!(calls = self.live(), "not every party could be told");
         }
+        let gone = async { while self.extensions.join_next().await.is_some() {} };
+        if tokio::time::timeout(deadline, gone).await.is_err() {
+            tracing::warn!("not every registrar could be told");
+        }
         self.stop.cancel();
         self.tasks.shutdown().await;
     }
 }
 
-/// SRTP's keys are as secret as the SIP they travel in, and UDP hides nothing. Who requires SRTP expects more.
+/// SRTP's keys are as secret as the SIP they travel in, and only TLS hides that. Who requires SRTP expects more.
 fn warn_of_readable_keys(config: &Config) {
-    const WHY: &str = "SRTP is required, but its keys travel in SIP over UDP, unencrypted: who can read the SIP can \
-                       listen to the call. Keep the SIP inside a network you trust, or inside a tunnel";
+    const WHY: &str = "SRTP is required, but its keys travel in SIP over UDP or TCP, unencrypted: who can read the SIP \
+                       can listen to the call. Use TLS, or keep the SIP inside a network you trust, or a tunnel";
+    if config.sip.listen.iter().all(|listen| listen.transport == Transport::Tls) {
+        return;
+    }
     for trunk in config.trunks.iter().filter(|t| t.srtp == Srtp::Required) {
         tracing::warn!(trunk = %trunk.name, "{WHY}");
     }

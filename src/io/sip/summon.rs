@@ -15,6 +15,7 @@ use crate::io::sip::office::{Office, able_to_reach};
 use crate::io::sip::registry::Entry;
 use crate::io::sip::supervisor::{self, Supervisor, Who};
 use crate::io::sip::switchboard::Switchboard;
+use crate::io::sip::trust;
 use crate::media::codec::Codec;
 use rsipstack::dialog::dialog::{DialogState, TerminatedReason};
 use rsipstack::dialog::invitation::{InviteAsyncResult, InviteOption};
@@ -70,7 +71,7 @@ pub fn begin(board: Arc<Switchboard>, call: CallId, entry: Entry, to: &str, mode
         Host::IpAddr(ip) => Some(*ip),
         Host::Domain(_) => None,
     };
-    let office = able_to_reach(board.offices(), &near, ip).ok_or(Unsummoned::Family)?;
+    let office = able_to_reach(board.offices(), &near, &callee).ok_or(Unsummoned::Family)?;
     let peer = ip.unwrap_or(office.local.ip());
     let summons = Summons { board, call, entry, to: to.into(), callee, mode, office, peer };
     tokio::spawn(async move {
@@ -160,7 +161,9 @@ impl Summons {
         mailbox: mpsc::Sender<Message>,
     ) -> Result<(Arc<Line>, oneshot::Receiver<Option<Response>>), End> {
         let contact = self.office.contact_for(self.peer);
+        let login = self.board.trust.login(&self.callee).cloned();
         let options = InviteOption {
+            credential: login.as_ref().map(trust::for_stack),
             caller: contact.clone(),
             callee: self.callee.clone(),
             contact,
@@ -178,6 +181,7 @@ impl Summons {
         let (dialog, task) = invited.map_err(|error| End::new(format!("cannot be called: {error}"), 480))?;
         let terms = Terms { srtp, ..local.terms() };
         let line = Arc::new(Line::new(Side::Called, self.office.clone(), terms, dialog, mailbox, None));
+        line.may_prove(login);
         let (tell, told) = oneshot::channel();
         tokio::spawn(land(line.clone(), task, tell));
         Ok((line, told))

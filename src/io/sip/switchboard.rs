@@ -7,10 +7,12 @@ use crate::io::sip::communication::Communications;
 use crate::io::sip::endings::Endings;
 use crate::io::sip::line::Line;
 use crate::io::sip::office::Office;
+use crate::io::sip::trust::Trust;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 use tokio::sync::Notify;
 
 /// How much the server takes on; above it callers are asked to try again (503).
@@ -40,6 +42,8 @@ pub struct Switchboard {
     pub config: Arc<Config>,
     /// The rest of the house.
     pub host: Host,
+    /// Who peers are.
+    pub trust: Trust,
     /// Who waits for which clip.
     pub endings: Endings,
     /// Which calls recording sessions share.
@@ -58,9 +62,10 @@ pub struct Switchboard {
 }
 
 impl Switchboard {
-    /// An empty one.
-    pub fn new(config: Arc<Config>, host: Host, limits: Limits) -> Self {
+    /// An empty one; nonces of digests hold for `life`.
+    pub fn new(config: Arc<Config>, host: Host, limits: Limits, life: Duration) -> Self {
         Switchboard {
+            trust: Trust::new(config.clone(), life),
             config,
             host,
             endings: Endings::default(),
@@ -88,7 +93,7 @@ impl Switchboard {
 
     /// The trunk an address belongs to.
     pub fn trunk(&self, source: IpAddr) -> Option<&Trunk> {
-        self.config.trunks.iter().find(|t| t.sources.iter().any(|n| covers(n.address, n.prefix, source)))
+        self.config.trunks.iter().find(|t| t.sources.iter().any(|n| n.contains(source)))
     }
 
     /// Whether another call can be taken.
@@ -182,44 +187,4 @@ impl Drop for Live {
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What is inside is changed by single calls only: a panic elsewhere leaves it whole.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Whether `source` lies in `network/prefix`. An IPv4 address seen through an IPv6 socket counts as IPv4.
-fn covers(network: IpAddr, prefix: u8, source: IpAddr) -> bool {
-    match (network, source.to_canonical()) {
-        (IpAddr::V4(n), IpAddr::V4(s)) => same_head(u128::from(n.to_bits()), u128::from(s.to_bits()), 32, prefix),
-        (IpAddr::V6(n), IpAddr::V6(s)) => same_head(n.to_bits(), s.to_bits(), 128, prefix),
-        _ => false,
-    }
-}
-
-fn same_head(a: u128, b: u128, bits: u8, prefix: u8) -> bool {
-    let tail = u32::from(bits.saturating_sub(prefix));
-    (a ^ b).checked_shr(tail).unwrap_or(0) == 0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn networks_cover_their_addresses_only() {
-        for (network, prefix, source, covered) in [
-            ("127.0.0.0", 8, "127.1.2.3", true),
-            ("127.0.0.0", 8, "128.0.0.1", false),
-            ("192.0.2.4", 32, "192.0.2.4", true),
-            ("192.0.2.4", 32, "192.0.2.5", false),
-            ("0.0.0.0", 0, "203.0.113.9", true),
-            ("::", 0, "2001:db8::1", true),
-            ("::", 0, "192.0.2.1", false),
-            ("2001:db8::", 32, "2001:db8:ffff::1", true),
-            ("127.0.0.0", 8, "::ffff:127.0.0.1", true),
-        ] {
-            assert_eq!(
-                covers(network.parse().unwrap(), prefix, source.parse().unwrap()),
-                covered,
-                "{network}/{prefix} {source}"
-            );
-        }
-    }
 }

@@ -3,6 +3,7 @@
 use super::AppState;
 use super::problem::Problem;
 use crate::io::metrics;
+use crate::io::sip::Registrations;
 use crate::io::stt::Recogniser;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -16,6 +17,7 @@ use std::sync::{Arc, OnceLock};
 pub struct Readiness {
     sip: AtomicBool,
     recogniser: OnceLock<Recogniser>,
+    registrations: OnceLock<Registrations>,
 }
 
 /// Whether speech is heard.
@@ -42,6 +44,12 @@ impl Readiness {
         let _ = self.recogniser.set(recogniser);
     }
 
+    /// Where the server is registered.
+    pub fn set_registrations(&self, registrations: Registrations) {
+        // They are there for the life of the server.
+        let _ = self.registrations.set(registrations);
+    }
+
     fn ears(&self) -> Ears {
         match self.recogniser.get().map(|r| r.counts().running) {
             None => Ears::None,
@@ -63,6 +71,14 @@ struct Ready {
     journal: &'static str,
     sip: &'static str,
     ears: Ears,
+    registrations: Registered,
+}
+
+/// Extensions of other telephone systems that the server is to be, and those that it is now.
+#[derive(Serialize)]
+struct Registered {
+    configured: usize,
+    registered: usize,
 }
 
 pub(super) async fn alive() -> Response {
@@ -74,7 +90,9 @@ pub(super) async fn ready(State(api): State<Arc<AppState>>) -> Response {
     let (journal, sip) = (api.journal.is_writable(), api.readiness.sip.load(Ordering::Relaxed));
     let ready = journal && sip && !api.shutdown.is_cancelled();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let (configured, registered) = api.readiness.registrations.get().map_or((0, 0), Registrations::counts);
     let body = Ready {
+        registrations: Registered { configured, registered },
         ready,
         journal: if journal { "writable" } else { "failing" },
         sip: if sip { "up" } else { "down" },

@@ -1,0 +1,18 @@
+//! The stack asks one inspector; we have several.
+
+use rsipstack::sip::SipMessage;
+use rsipstack::transaction::endpoint::MessageInspector;
+use rsipstack::transport::SipAddr;
+
+/// Each sees what the one before it has made of a message, either way.
+pub struct Inspectors(pub Vec<Box<dyn MessageInspector>>);
+
+impl MessageInspector for Inspectors {
+    fn before_send(&self, message: SipMessage, to: Option<&SipAddr>) -> SipMessage {
+        self.0.iter().fold(message, |message, inspector| inspector.before_send(message, to))
+    }
+
+    fn after_received(&self, message: SipMessage, from: Option<&SipAddr>) -> SipMessage {
+        self.0.iter().fold(message, |message, inspector| inspector.after_received(message, from))
+    }
+}
