@@ -275,6 +275,7 @@ impl Metrics {
             | What::SpeechFinal { .. }
             | What::SpeechGap { .. }
             | What::PromptShown { .. }
+            | What::LeakExpected { .. }
             | What::LeakCleared {}
             | What::CancellingStarted {}
             | What::CancellingEnded {}
