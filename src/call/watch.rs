@@ -187,10 +187,14 @@ impl Watch {
         self.codec.rate().frame() / FRAME
     }
 
-    /// Takes the whisper out of the packet in hand. Answers whether it did: not of one that comes late.
+    /// Takes the whisper out of the packet in hand, or everything, where that comes too late. Answers whether it did: not
+    /// while others watch over the line.
     fn cancel(&mut self, place: Option<i64>, count: usize) -> bool {
         let ratio = self.ratio();
-        let (Some(canceller), Some(place)) = (&mut self.canceller, place) else { return false };
+        let (Some(canceller), Some(place)) = (&mut self.canceller, place) else {
+            self.pcm[..count].fill(0);
+            return self.trusted;
+        };
         let whispered = &self.whispered;
         let pieces = self.pcm[..count].chunks_mut(canceller.piece());
         for (n, piece) in pieces.enumerate() {

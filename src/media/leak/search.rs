@@ -39,10 +39,6 @@ const BY_CHANCE: f32 = 2.93;
 /// What is 30 dB softer than the loudest frequency counts less and less: what the window smears of a tone's beginning, and
 /// a codec's noise, have phases too, and they agree with those of any other tone.
 const SMEARED: f32 = 0.03;
-/// A peak stands alone: nothing else is more than two thirds as high,
-const ALONE: f32 = 1.5;
-/// but for what is within 1 ms of it.
-const APART: usize = 8;
 /// Bins to either side by which what is heard at a frequency is smoothed: 16 Hz.
 const SMOOTH: usize = 2;
 
@@ -223,14 +219,11 @@ fn fill(time: &mut [f32], samples: &[f32], shape: &[f32; WINDOW]) {
     time.iter_mut().zip(samples.iter().zip(shape)).for_each(|(to, (s, w))| *to = s * w);
 }
 
-/// The place, as a lag, of the highest value of either sign (a loudspeaker may be wired either way round), and the value:
-/// 0 where another place is nearly as high. Of a tone, one period is like the other.
+/// The place, as a lag, of the highest value of either sign (a loudspeaker may be wired either way round).
 fn highest(values: &[f32], within: std::ops::Range<usize>) -> (usize, f32) {
-    let above = |best: (usize, f32), at: usize| match values[at].abs() > best.1 {
+    let best = within.fold((REACH, 0.0f32), |best, at| match values[at].abs() > best.1 {
         true => (at, values[at].abs()),
         false => best,
-    };
-    let (at, height) = within.clone().fold((REACH, 0.0), above);
-    let (_, other) = within.filter(|other| other.abs_diff(at) > APART).fold((0, 0.0), above);
-    (at.saturating_sub(REACH), if other * ALONE < height { height } else { 0.0 })
+    });
+    (best.0.saturating_sub(REACH), best.1)
 }
