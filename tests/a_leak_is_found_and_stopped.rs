@@ -395,7 +395,8 @@ fn a_canceller_leaves_the_agent_their_words() {
         }
     }
     let db = 10.0 * f32::log10(heard / said);
-    println!("an agent who talks under three cancelled whispers is {db:.1} dB as loud");
+    let held = scene.held_ms(0);
+    println!("an agent who talks under three cancelled whispers is {db:.1} dB as loud, and turned down for {held} ms");
     assert!(db > -6.0, "{db} dB");
 }
 
