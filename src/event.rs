@@ -436,7 +436,15 @@ pub enum What {
         /// Milliseconds from whispering to its return.
         delay_ms: u32,
     },
-    /// The whisper that leaked and its echo are over: the line is as before.
+    /// A whisper begins on a line over which an earlier one came back: its owner is turned down to everyone from here
+    /// on, while an echo may come, whether they speak or not. `leg` names the line.
+    #[serde(rename = "leak.expected")]
+    LeakExpected {
+        /// Milliseconds from whispering to its return.
+        delay_ms: u32,
+    },
+    /// The whisper and its echo are over, or the canceller is measured to take it out, or nothing came back for 3 s: the
+    /// line is not turned down any more.
     #[serde(rename = "leak.cleared")]
     LeakCleared {},
     /// A line passes the echo canceller from here on: what it says is not passed bit for bit.
@@ -515,6 +523,7 @@ impl What {
             What::PromptShown { .. } => "prompt.shown",
             What::PromptSpoken { .. } => "prompt.spoken",
             What::LeakDetected { .. } => "leak.detected",
+            What::LeakExpected { .. } => "leak.expected",
             What::LeakCleared {} => "leak.cleared",
             What::CancellingStarted {} => "cancelling.started",
             What::CancellingEnded {} => "cancelling.ended",

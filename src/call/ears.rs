@@ -26,13 +26,14 @@ pub enum LeakGuard {
     /// Nothing.
     #[default]
     Off,
-    /// It is looked for, and the agent's line turned down once it is found, until the whisper is over.
+    /// It is looked for, and the agent's line turned down once it is found, until the whisper is over. From then on it
+    /// is turned down under every whisper, from its first frame to the last of its echo.
     Detect,
-    /// The agent's line passes an echo canceller from the whisper's first frame to 500 ms after its last; what still
-    /// gets through is looked for as well.
+    /// The agent's line passes an echo canceller from the whisper's first frame to 500 ms after its last. What still gets
+    /// through is looked for, and turned down as by `Detect` until the canceller is measured to take it out.
     Cancel,
     /// `Detect` until an echo was found, on whatever the agent was told alone, before they were connected or after; from
-    /// the next whisper on, `Cancel`.
+    /// then on `Cancel`.
     Auto,
 }
 

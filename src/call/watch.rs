@@ -13,7 +13,7 @@
 //! its timestamps from when its first packet came, so that jitter does not move an echo.
 
 use crate::call::LegMedia;
-use crate::call::clip::Read;
+use crate::call::clip::{Clip, Read};
 use crate::call::ears::LeakGuard;
 use crate::call::engine::Call;
 use crate::call::leg::Leg;
@@ -24,7 +24,7 @@ use crate::media::FRAME;
 use crate::media::blend::Blend;
 use crate::media::cancel::Canceller;
 use crate::media::codec::{Codec, Decoder, Encoder, MAX_DECODED};
-use crate::media::leak::Guard;
+use crate::media::leak::{Guard, Profile};
 use crate::media::pcm::Rate;
 use crate::media::resample::Resampler;
 use crate::media::rtp::{Header, Packet};
@@ -32,10 +32,10 @@ use crate::time::{MediaTime, Samples};
 
 /// After the last whispered sample its echo may take 300 ms, and the room 500 to die away.
 const ECHOES: Samples = Samples::from_millis(800);
+/// Where it is known how long the echo takes: the room is 36 dB down, if it needs 500 ms for 60.
+const ROOM: Samples = Samples::from_millis(300);
 /// And the canceller goes on for 500 ms.
 const CANCELLED: Samples = Samples::from_millis(500);
-/// What is found behind the canceller is turned down until it was not found for 300 ms: it has learned the room.
-const LEARNING: u32 = 15;
 /// 10 ms at 8 kHz.
 const PIECE: usize = FRAME / 2;
 /// Whispered samples smaller than this are silence: a clip's dither.
@@ -71,11 +71,12 @@ pub(crate) struct Watch {
     line: Heard,
     guard: Guard,
     canceller: Option<Box<Canceller>>,
-    /// Until when packets pass the canceller.
-    cancel_until: MediaTime,
+    /// Whether the canceller is measured to take out what comes back.
+    trusted: bool,
     told: Told,
-    /// Until when what was whispered may come back.
-    until: MediaTime,
+    /// When something was last whispered.
+    last: MediaTime,
+    /// Whether what was whispered may come back.
     watching: bool,
     searches: u8,
     pcm: Box<[i16; MAX_DECODED]>,
@@ -100,11 +101,11 @@ impl Watch {
             down: (codec.rate() != Rate::Narrow).then(|| Resampler::new(codec.rate(), Rate::Narrow)),
             whispered: Whispered::default(),
             line: Heard::default(),
-            guard: Guard::new(None),
+            guard: Guard::default(),
             canceller: None,
-            cancel_until: MediaTime::ZERO,
+            trusted: false,
             told: Told::default(),
-            until: MediaTime::ZERO,
+            last: MediaTime::ZERO,
             watching: false,
             searches: SAVED,
             pcm: Box::new([0; MAX_DECODED]),
@@ -116,29 +117,46 @@ impl Watch {
     /// This is whispered now, at 8 kHz.
     pub fn told(&mut self, now: MediaTime, who: Whisperer<'_>, samples: impl IntoIterator<Item = i16>) {
         if self.whispered.write(now, who, samples) {
-            self.until = now + ECHOES;
-            self.cancel_until = now + CANCELLED;
-            self.watching = true;
+            self.last = now;
+            if !std::mem::replace(&mut self.watching, true) && !self.trusted {
+                self.guard.expect();
+            }
         }
     }
 
     /// The far end may be another: what is known of it does not hold.
     pub fn forget(&mut self) {
         self.guard.forget();
+        self.trusted = false;
+        self.canceller.iter_mut().for_each(|c| c.doubt());
     }
 
-    fn is_awake(&self) -> bool {
-        self.watching || !self.guard.is_open()
+    /// Whether a packet has to be looked at.
+    fn is_awake(&self, now: MediaTime) -> bool {
+        self.watching || self.is_cancelling(now) || !self.guard.is_open()
+    }
+
+    /// Until when what was whispered last may come back.
+    fn echo_until(&self) -> MediaTime {
+        match self.guard.profile() {
+            Some(profile) => self.last + Samples::from_millis(i64::from(profile.delay_ms())) + ROOM,
+            None => self.last + ECHOES,
+        }
     }
 
     /// A packet of the line: what it is now is in `payload`, if it was changed. Answers a leak's lag, if one was found.
     fn take(&mut self, now: MediaTime, packet: &Packet<'_>) -> (Passed, Option<usize>) {
-        if !self.is_awake() {
+        if !self.is_awake(now) {
             return (Passed::AsItIs, None);
         }
         let count = self.decoder.decode(packet.payload, &mut self.pcm[..]);
-        let cancelled = self.is_cancelling(now) && self.cancel(now, &packet.header, count);
-        let found = self.compare(now, &packet.header, count);
+        let place = self.line.place(now, &packet.header, self.codec.clock(), count / self.ratio());
+        // The echo is looked for in what would pass: before the canceller while that is not trusted.
+        let early = if self.trusted { None } else { self.compare(now, &packet.header, count) };
+        let cancelled = self.is_cancelling(now) && self.cancel(place, count);
+        let late = if self.trusted { self.compare(now, &packet.header, count) } else { None };
+        self.trust(late.is_some());
+        let found = early.or(late);
         if self.guard.is_open() && !cancelled {
             return (Passed::AsItIs, found);
         }
@@ -150,14 +168,35 @@ impl Watch {
     }
 
     fn is_cancelling(&self, now: MediaTime) -> bool {
-        self.watching && self.canceller.is_some() && now < self.cancel_until
+        self.canceller.is_some() && now < self.last + CANCELLED
     }
 
-    /// Takes the whisper out of the packet in hand. Answers whether it did: not of one that comes late.
-    fn cancel(&mut self, now: MediaTime, header: &Header, count: usize) -> bool {
-        let ratio = self.codec.rate().frame() / FRAME;
-        let place = self.line.place(now, header, self.codec.clock(), count / ratio);
-        let (Some(canceller), Some(place)) = (&mut self.canceller, place) else { return false };
+    /// The canceller takes over once it is measured to take the echo out, and no longer when any of it is found behind it.
+    fn trust(&mut self, failed: bool) {
+        let Some(canceller) = &mut self.canceller else { return };
+        if failed {
+            self.trusted = false;
+            canceller.doubt();
+        }
+        if !self.trusted && canceller.is_proven() {
+            self.trusted = true;
+            self.guard.release();
+        }
+    }
+
+    /// Samples of the line in one at 8 kHz.
+    fn ratio(&self) -> usize {
+        self.codec.rate().frame() / FRAME
+    }
+
+    /// Takes the whisper out of the packet in hand, or everything, where that comes too late. Answers whether it did: not
+    /// while others watch over the line.
+    fn cancel(&mut self, place: Option<i64>, count: usize) -> bool {
+        let ratio = self.ratio();
+        let (Some(canceller), Some(place)) = (&mut self.canceller, place) else {
+            self.pcm[..count].fill(0);
+            return self.trusted;
+        };
         let whispered = &self.whispered;
         let pieces = self.pcm[..count].chunks_mut(canceller.piece());
         for (n, piece) in pieces.enumerate() {
@@ -179,7 +218,6 @@ impl Watch {
         };
         if wanted && self.canceller.is_none() {
             self.canceller = Some(Box::new(Canceller::new(self.codec.rate())));
-            self.guard.hold(LEARNING);
         }
     }
 
@@ -191,9 +229,12 @@ impl Watch {
                 &self.narrow[..made]
             }
         };
-        let Watch { line, whispered, guard, searches, .. } = self;
+        let Watch { line, whispered, guard, searches, watching, .. } = self;
         let mut found = None;
         line.take(now, header, self.codec.clock(), narrow, |place, heard| {
+            if !*watching {
+                return;
+            }
             let look = *searches > 0;
             *searches -= u8::from(look);
             found = found.or(guard.hear(&whispered.read(place), heard, look));
@@ -203,10 +244,12 @@ impl Watch {
 
     fn tick(&mut self, now: MediaTime) {
         self.searches = (self.searches + SEARCHES).min(SAVED);
-        if self.watching && now >= self.until {
+        if self.watching && now >= self.echo_until() {
             self.watching = false;
-            self.line = Heard::default();
             self.guard.rest();
+        }
+        if !self.watching && !self.is_cancelling(now) {
+            self.line = Heard::default();
         }
     }
 }
@@ -360,7 +403,8 @@ impl Call {
         }
         for at in 0..self.legs.len() {
             let leg = &self.legs[at];
-            if leg.party.role == Role::Agent && self.is_whispered_to(leg) {
+            let near = |l: &&Leg| l.id() == leg.id() || l.party.role == Role::Earpiece;
+            if leg.party.role == Role::Agent && self.legs.iter().filter(near).any(|l| self.is_whispered_to(l)) {
                 let leg = &mut self.legs[at];
                 leg.watch.get_or_insert_with(|| Box::new(Watch::new(&leg.media))).arm(self.options.ears.leak_guard);
             }
@@ -368,8 +412,14 @@ impl Call {
     }
 
     fn is_whispered_to(&self, listener: &Leg) -> bool {
-        self.clips.iter().any(|c| c.signal.is_none() && c.reaches(listener.party) && self.is_private(c.audience()))
+        self.clips.iter().any(|c| c.reaches(listener.party) && self.is_whisper(c))
             || self.legs.iter().any(|s| whispers(self.now, s) && self.hears(listener, s))
+    }
+
+    /// Whether a clip that plays says something that is to be kept from anybody: signals and what is played over and over
+    /// (ringback, music) do not.
+    fn is_whisper(&self, clip: &Clip) -> bool {
+        clip.signal.is_none() && !clip.spec.looped && self.is_private(clip.audience())
     }
 
     /// Whether nobody hears it from whom it is to be kept.
@@ -382,10 +432,20 @@ impl Call {
 
     /// What was just read of a clip for a leg is a whisper, or not. An agent's other voices are back when it ends.
     pub(super) fn whisper(&mut self, at: MediaTime, to: usize, clip: usize, read: Read) {
-        let Some(clip) = self.clips.get(clip).filter(|c| c.signal.is_none() && self.is_private(c.audience())) else {
+        let Some(clip) = self.clips.get(clip).filter(|c| self.is_whisper(c)) else {
             return;
         };
         let leg = &mut self.legs[to];
+        let length = read.count * leg.media.codec.rate().clock_per_sample() as usize;
+        if leg.party.role == Role::Earpiece {
+            // The private line lies by the agent's microphone. Who hears the clip twice is told of it once.
+            for agent in self.legs.iter_mut().filter(|l| !clip.audience().contains(&l.id())) {
+                if let Some(watch) = &mut agent.watch {
+                    watch.told(at, Whisperer::Coach, clip.told(Rate::Narrow, read.began, length));
+                }
+            }
+            return;
+        }
         if leg.party.role == Role::Agent {
             match read.left > Blend::RELEASE_MS as usize * 48 {
                 true => leg.blend.cover(&self.spoken[..read.count]),
@@ -393,7 +453,6 @@ impl Call {
             }
         }
         if let Some(watch) = &mut leg.watch {
-            let length = read.count * leg.media.codec.rate().clock_per_sample() as usize;
             watch.told(at, Whisperer::Coach, clip.told(Rate::Narrow, read.began, length));
         }
     }
@@ -432,7 +491,7 @@ impl Call {
         }
         self.tell_if(begins, leg, What::CancellingStarted {});
         if let Some(lag) = leak {
-            self.tell(Some(leg), What::LeakDetected { delay_ms: (lag / 8) as u32 });
+            self.tell(Some(leg), What::LeakDetected { delay_ms: Profile { lag }.delay_ms() });
         }
     }
 
@@ -442,12 +501,21 @@ impl Call {
             let (now, leg) = (self.now, self.legs[at].id());
             let Some(watch) = &mut self.legs[at].watch else { continue };
             watch.tick(now);
-            let cleared = watch.told.leak && !watch.guard.is_leaking();
+            let held = watch.guard.is_holding();
+            let expected = watch.guard.profile().filter(|_| held && !watch.told.leak);
+            let cleared = watch.told.leak && !held;
             let ended = watch.told.cancelling && !watch.is_cancelling(now);
-            watch.told.leak &= !cleared;
+            watch.told.leak = held;
             watch.told.cancelling &= !ended;
+            if let Some(profile) = expected {
+                self.tell(Some(leg), What::LeakExpected { delay_ms: profile.delay_ms() });
+            }
             self.tell_if(cleared, leg, What::LeakCleared {});
             self.tell_if(ended, leg, What::CancellingEnded {});
+        }
+        if self.legs.iter().any(|l| l.watch.as_ref().is_some_and(|w| w.told.leak)) {
+            // What was just found to leak may be cancelled from now on.
+            self.arm();
         }
     }
 }

@@ -282,6 +282,7 @@ impl Metrics {
             | What::SpeechFinal { .. }
             | What::SpeechGap { .. }
             | What::PromptShown { .. }
+            | What::LeakExpected { .. }
             | What::LeakCleared {}
             | What::CancellingStarted {}
             | What::CancellingEnded {}

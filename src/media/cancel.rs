@@ -3,8 +3,11 @@
 //! 10 ms of both in, 10 ms out. A line at 8 kHz is cancelled at 16, which makes it 4 ms late. The canceller allocates as
 //! it works, some thirty times in 10 ms: it runs only while something is whispered and 500 ms longer.
 
+mod proof;
+
 use crate::media::pcm::Rate;
 use crate::media::resample::Resampler;
+use proof::{Proof, power};
 use sonora::config::EchoCanceller;
 use sonora::{AudioProcessing, Config, StreamConfig};
 
@@ -23,6 +26,7 @@ pub struct Canceller {
     whispered: [i16; MOST],
     heard: [i16; MOST],
     cancelled: [i16; MOST],
+    proof: Proof,
 }
 
 impl Canceller {
@@ -42,6 +46,7 @@ impl Canceller {
             whispered: [0; MOST],
             heard: [0; MOST],
             cancelled: [0; MOST],
+            proof: Proof::default(),
         }
     }
 
@@ -62,7 +67,19 @@ impl Canceller {
         if render.is_err() || capture.is_err() {
             self.cancelled.fill(0);
         }
+        let came = power(line);
         self.down.process(&self.cancelled[..length], line);
+        self.proof.weigh(power(whispered), came, power(line));
+    }
+
+    /// Whether it takes out what comes back: 30 dB, or to the noise of the line, for 2 s in which something came.
+    pub fn is_proven(&self) -> bool {
+        self.proof.holds()
+    }
+
+    /// What was measured does not hold any more.
+    pub fn doubt(&mut self) {
+        self.proof.forget();
     }
 }
 
@@ -79,7 +96,7 @@ mod tests {
             let (mut seed, mut loudspeaker) = (Seed::new(1), Resampler::new(Rate::Narrow, rate));
             let ratio = rate.hz() as usize / 8000;
             let whispered: Vec<i16> = (0..16_000).map(|_| (seed.bits() as i16) / 8).collect();
-            let power = |pcm: &[i16]| pcm.iter().map(|s| f64::from(*s).powi(2)).sum::<f64>() / pcm.len() as f64;
+            let power = |pcm: &[i16]| f64::from(power(pcm));
             let (mut came, mut left, mut voiced) = (0.0, 0.0, 0.0);
             for (n, piece) in whispered.chunks_exact(80).enumerate() {
                 let played: Vec<i16> = (0..80).map(|at| whispered[(n * 80 + at).saturating_sub(480)] / 4).collect();
@@ -99,6 +116,7 @@ mod tests {
             }
             let db = 10.0 * (came / left.max(1.0)).log10();
             assert!(db > 25.0, "{rate:?}: {db:.1} dB");
+            assert!(!canceller.is_proven(), "{rate:?}: while somebody talks nothing is proven");
             assert!(voiced / 39.0 > 1e6, "{rate:?}: a voice of 8e6 is {:.1e}", voiced / 39.0);
         }
     }

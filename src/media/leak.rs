@@ -2,13 +2,13 @@
 //!
 //! ```text
 //!   what was whispered ─┐
-//!                       ├─► search ─► one lag stands out, again and again? ─► leaking: the line is attenuated
-//!   what the line says ─┘
+//!                       ├─► search ─► one lag stands out, again and again? ─► the line leaks: it is attenuated,
+//!   what the line says ─┘       and from the first frame of each whisper after that, as long as an echo may come
 //! ```
 //!
 //! Each 20 ms of both at 8 kHz in, at most one finding out; the line's samples, at whatever rate, are attenuated by
-//! themselves. What an earlier whisper taught about the line (`Profile`) narrows the search, and so shortens it. It does
-//! not know what a call, a leg or an event of the journal is.
+//! themselves. What an earlier whisper taught about the line (`Profile`) holds until it was not found again for 3 s of
+//! whispering. It does not know what a call, a leg or an event of the journal is.
 
 mod search;
 
@@ -30,8 +30,8 @@ const SLOW_HEIGHT: f32 = 14.0;
 const KNOWN_HEIGHT: f32 = 7.0;
 /// Frames running that have to agree.
 const AGREE: u32 = 2;
-/// 3 s: an echo that is not found again for so long was none, or the loudspeaker is off. Longer than a whisper's pauses.
-const HOLD: u32 = 150;
+/// 3 s of whispering: an echo that is not found again for so long was none, or the loudspeaker is off.
+const DOUBTED: u32 = 150;
 /// -40 dB: what is left of the line while its owner's loudspeaker leaks.
 const LEFT: f32 = 0.01;
 /// From one gain to the other: 5 ms down, so that it does not click, and 50 ms up.
@@ -45,98 +45,100 @@ pub struct Profile {
     pub lag: usize,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum State {
-    /// So many frames running have agreed about `lag`.
-    Watching { lag: usize, agreed: u32 },
-    /// The line is attenuated, for so many frames more unless the echo is found again.
-    Leaking { left: u32 },
+impl Profile {
+    /// The same in milliseconds.
+    pub fn delay_ms(self) -> u32 {
+        (self.lag / 8) as u32
+    }
 }
 
 /// The guard of one line.
 pub struct Guard {
     search: Search,
-    state: State,
+    /// So many frames running have agreed about a lag.
+    agreed: (usize, u32),
+    /// The line is attenuated: an echo was found, or may come on a line that is known to leak.
+    held: bool,
     profile: Option<Profile>,
-    hold: u32,
+    /// Frames of whispering since an echo was last found, over all whispers.
+    doubt: u32,
     gain: f32,
 }
 
-impl Guard {
-    /// A guard that knows nothing of the line, or what was measured before.
-    pub fn new(profile: Option<Profile>) -> Self {
-        Guard {
-            search: Search::default(),
-            state: State::Watching { lag: 0, agreed: 0 },
-            profile,
-            hold: HOLD,
-            gain: 1.0,
-        }
+impl Default for Guard {
+    /// A guard that knows nothing of the line.
+    fn default() -> Self {
+        Guard { search: Search::default(), agreed: (0, 0), held: false, profile: None, doubt: 0, gain: 1.0 }
     }
+}
 
-    /// What is known of the line.
+impl Guard {
+    /// What is known of the line; `None` where it is not known to leak.
     pub fn profile(&self) -> Option<Profile> {
         self.profile
+    }
+
+    /// A whisper begins: a line that is known to leak is attenuated before the echo can come.
+    pub fn expect(&mut self) {
+        self.held |= self.profile.is_some();
     }
 
     /// 20 ms of what was whispered into the line's owner's ear, and of the same instant what the line brought, both at
     /// 8 kHz. `look`: whether there is time to search; else it is only remembered. Answers the lag of a leak, once.
     pub fn hear(&mut self, whispered: &[i16; FRAME], line: &[i16; FRAME], look: bool) -> Option<usize> {
         self.search.take(whispered, line);
-        let lag = if look { self.candidate() } else { return None };
-        let (before, agreed) = match self.state {
-            State::Leaking { left: 0 } if lag.is_none() => (0, 0),
-            State::Leaking { left } => {
-                let left = if lag.is_some() { self.hold } else { left - 1 };
-                self.state = State::Leaking { left };
-                return None;
-            }
-            State::Watching { lag, agreed } => (lag, agreed),
+        if !look {
+            return None;
+        }
+        let candidate = self.candidate();
+        self.agreed = match (candidate, self.agreed) {
+            (Some(lag), (before, agreed)) if agreed > 0 && lag.abs_diff(before) <= SAME => (lag, agreed + 1),
+            (Some(lag), _) => (lag, 1),
+            (None, _) => (0, 0),
         };
-        let agreed = match lag {
-            Some(lag) if agreed > 0 && lag.abs_diff(before) <= SAME => agreed + 1,
-            Some(_) => 1,
-            None => 0,
-        };
-        let lag = lag.unwrap_or(0);
-        self.state = State::Watching { lag, agreed };
-        (agreed >= AGREE).then(|| {
-            self.state = State::Leaking { left: self.hold };
-            self.profile = Some(Profile { lag });
-            lag
-        })
+        let (lag, agreed) = self.agreed;
+        if agreed >= AGREE {
+            (self.profile, self.doubt) = (Some(Profile { lag }), 0);
+            return (!std::mem::replace(&mut self.held, true)).then_some(lag);
+        }
+        self.doubt += u32::from(self.held && self.search.could_be_found());
+        if self.doubt > DOUBTED {
+            self.forget();
+            self.release();
+        }
+        None
     }
 
     /// The whisper and its echo are over.
     pub fn rest(&mut self) {
         self.search.forget();
-        self.state = State::Watching { lag: 0, agreed: 0 };
+        self.release();
+    }
+
+    /// Something else takes the echo out from here on: the line passes, and is listened to as it comes out of that.
+    pub fn release(&mut self) {
+        self.search.forget_heard();
+        (self.agreed, self.held) = ((0, 0), false);
     }
 
     /// The line is another: what was learned does not hold.
     pub fn forget(&mut self) {
-        self.profile = None;
+        (self.profile, self.doubt) = (None, 0);
     }
 
     /// Whether the line passes as it is.
     pub fn is_open(&self) -> bool {
-        self.gain == 1.0 && !self.is_leaking()
+        self.gain == 1.0 && !self.is_holding()
     }
 
     /// Whether the line is being attenuated.
-    pub fn is_leaking(&self) -> bool {
-        matches!(self.state, State::Leaking { .. })
-    }
-
-    /// From the next leak on the line is attenuated for so many frames after the last of the echo: something else is
-    /// about to take it out.
-    pub fn hold(&mut self, frames: u32) {
-        self.hold = frames;
+    pub fn is_holding(&self) -> bool {
+        self.held
     }
 
     /// Brings samples of the line to what is to be left of them, `hz` a second.
     pub fn attenuate(&mut self, hz: u32, line: &mut [i16]) {
-        let target = if self.is_leaking() { LEFT } else { 1.0 };
+        let target = if self.is_holding() { LEFT } else { 1.0 };
         if self.gain == 1.0 && target == 1.0 {
             return;
         }

@@ -30,10 +30,15 @@ const NEAR: usize = 128;
 const BAND: std::ops::Range<usize> = 64..896;
 /// A piece quieter than this (about -66 dBFS) has nothing that could be recognised.
 const QUIET: f32 = 16.0 * 16.0 * WINDOW as f32;
+/// And who hears less than this (about -63 dBFS) hears nothing that was whispered.
+const INAUDIBLE: f32 = 24.0 * 24.0 * WINDOW as f32;
 /// Each 20 ms the remembered correlation keeps this share of itself: about 300 ms.
 const KEPT: f32 = 0.94;
 /// What chance makes of it: 1 / sqrt(1 - KEPT²), were the windows of two frames different ones.
 const BY_CHANCE: f32 = 2.93;
+/// What is 30 dB softer than the loudest frequency counts less and less: what the window smears of a tone's beginning, and
+/// a codec's noise, have phases too, and they agree with those of any other tone.
+const SMEARED: f32 = 0.03;
 /// Bins to either side by which what is heard at a frequency is smoothed: 16 Hz.
 const SMOOTH: usize = 2;
 
@@ -109,14 +114,27 @@ impl Search {
     /// Forgets all that was taken.
     pub fn forget(&mut self) {
         self.sent.fill(0.0);
+        self.forget_heard();
+    }
+
+    /// Forgets what was heard, and keeps what was sent: something new is between them.
+    pub fn forget_heard(&mut self) {
         self.heard.fill(0.0);
         self.slow.fill(0.0);
+    }
+
+    /// Whether anything was sent of late that could have come back.
+    pub fn could_be_found(&self) -> bool {
+        self.sent[PAST - 2 * WINDOW..].iter().map(|s| s * s).sum::<f32>() >= QUIET
     }
 
     /// The likeliest lag within `lags`.
     pub fn peak(&mut self, lags: std::ops::Range<usize>) -> Peak {
         self.slow.iter_mut().for_each(|s| *s *= KEPT);
         self.now.fill(0.0);
+        if self.heard.iter().map(|s| s * s).sum::<f32>() < INAUDIBLE {
+            return Peak::default();
+        }
         self.transform_heard();
         for piece in 0..PIECES {
             self.correlate(piece);
@@ -135,9 +153,10 @@ impl Search {
         fill(&mut self.time, &self.heard, &self.shape);
         let _ = self.forward.process_with_scratch(&mut self.time, &mut self.spectrum, &mut self.scratch);
         let bins = self.spectrum.len();
+        let smeared = smeared(&self.spectrum);
         for (at, bin) in self.spectrum.iter_mut().enumerate() {
             self.up_to[at + 1] = self.up_to[at] + bin.norm_sqr();
-            *bin /= bin.norm().max(1e-3);
+            *bin /= bin.norm().max(smeared);
         }
         for (at, loud) in self.loud.iter_mut().enumerate() {
             let (from, until) = (at.saturating_sub(SMOOTH), (at + SMOOTH + 1).min(bins));
@@ -154,8 +173,9 @@ impl Search {
         }
         fill(&mut self.time, sent, &self.shape);
         let _ = self.forward.process_with_scratch(&mut self.time, &mut self.cross, &mut self.scratch);
+        let smeared = smeared(&self.cross);
         for (k, ((to, heard), loud)) in self.cross.iter_mut().zip(&self.spectrum).zip(&self.loud).enumerate() {
-            *to = if BAND.contains(&k) { weighted(*to, *loud).conj() * heard } else { Complex32::ZERO };
+            *to = if BAND.contains(&k) { weighted(*to, *loud, smeared).conj() * heard } else { Complex32::ZERO };
         }
         let _ = self.back.process_with_scratch(&mut self.cross, &mut self.time, &mut self.scratch);
         // Where either window holds little more than an onset, what chance makes lies in few lags: the noise of a lag is
@@ -176,9 +196,15 @@ impl Search {
 }
 
 /// Where the whisper has little of what is heard, the phase heard there is somebody else's.
-fn weighted(whispered: Complex32, loud: f32) -> Complex32 {
-    let amplitude = whispered.norm().max(1e-3);
-    whispered / amplitude * (amplitude / loud).sqrt()
+fn weighted(whispered: Complex32, loud: f32, smeared: f32) -> Complex32 {
+    let amplitude = whispered.norm();
+    whispered / amplitude.max(smeared) * (amplitude / loud).sqrt()
+}
+
+/// The amplitude below which a frequency of this spectrum says little. Never 0.
+fn smeared(spectrum: &[Complex32]) -> f32 {
+    let loudest = spectrum.iter().take(BAND.end).skip(BAND.start).map(|bin| bin.norm_sqr()).fold(0.0, f32::max);
+    (loudest.sqrt() * SMEARED).max(1e-3)
 }
 
 fn push<const N: usize>(past: &mut [f32; N], frame: &[i16]) {
