@@ -134,6 +134,7 @@ fn whatever_the_phase_and_the_length_of_packets() {
                 for (from, to) in [(customer, agent), (agent, customer)] {
                     let sent = scene.stage.phones[&from].sent.len();
                     let got = &scene.stage.phones[&to].got;
+                    assert!(got.len() + 1 >= sent, "{name}: {} of {sent} packets passed", got.len());
                     // Of the time before the other has spoken there may be a packet by the clock.
                     let passed = &got[got.len() - sent + 1..];
                     let due = scene.stage.phones[&from].due;
