@@ -4,8 +4,8 @@
 //! SIP ──► call: legs, places, modes ───────────────────────── gains ──┐
 //!                                                                     ▼
 //! RTP in ─┬─► relay (header rewritten, payload untouched, at once) ───────────────────► RTP out
-//!         └─► decode ─┬─► overlay (decode on arrival, add the clip, encode, send) ────►
-//!                     ├─► mix (jitter-buffered, only with two or more live sources) ──►
+//!         └─► decode ─┬─► overlay (decode on arrival, add what is said, encode, send) ►
+//!                     ├─► mix (jitter-buffered, only with two or more parties) ───────►
 //!                     └─► jitter ─► tap ─► voice activity ─► recogniser ─► transcript
 //!                                                                             │
 //!           journal ◄── every event ◄──  moments ◄── detectors ◄──────────────┘

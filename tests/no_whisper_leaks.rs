@@ -333,9 +333,7 @@ impl World {
                 if let Some(slot) = self.speakers[&leg].slot {
                     let clicks: usize = sent.iter().map(|(_, _, p)| self.clicks(to, p)[slot]).sum();
                     let all = length * 8 / SLOTS;
-                    // What is made up of another's voice, until its packets are known to come late, may fall on this place.
-                    let others = self.oracle.sources(to, self.now).len() > 1;
-                    self.check(clicks == all || others && clicks > all, || {
+                    self.check(clicks == all, || {
                         format!("{to} has {clicks} clicks of {leg} in {length} ms under what is laid over")
                     });
                 }

@@ -25,7 +25,7 @@ const PERIOD: i64 = LEVELS * LEVELS;
 const FIRST: i64 = 10;
 const PTIMES: [i64; 5] = [10, 20, 30, 40, 60];
 /// After this long a voice is where it stays.
-const SETTLED_MS: i64 = 4000;
+const SETTLED_MS: i64 = 3000;
 
 fn level(n: i64) -> i16 {
     Law::Mu.decode((0xFF - FIRST - n) as u8)
@@ -130,10 +130,11 @@ fn whatever_the_phase_and_the_length_of_packets() {
                 let mut scene = Scene::new(mode, party_ms, supervisor_ms, phase, phase % 2 == 0);
                 let [customer, agent] = scene.parties;
                 let name = format!("{mode:?} {party_ms} {supervisor_ms} {phase}");
-                scene.stage.run(10_000);
+                scene.stage.run(6_000);
                 for (from, to) in [(customer, agent), (agent, customer)] {
                     let sent = scene.stage.phones[&from].sent.len();
                     let got = &scene.stage.phones[&to].got;
+                    assert!(got.len() + 1 >= sent, "{name}: {} of {sent} packets passed", got.len());
                     // Of the time before the other has spoken there may be a packet by the clock.
                     let passed = &got[got.len() - sent + 1..];
                     let due = scene.stage.phones[&from].due;
@@ -146,7 +147,7 @@ fn whatever_the_phase_and_the_length_of_packets() {
                     early.extend(scene.delays(*ear, MediaTime::ZERO));
                     all.extend(scene.delays(*ear, settled));
                     let heard = pieces(&scene.stage, *ear, settled);
-                    assert!(heard.len() as i64 > 10_000 - 480 - SETTLED_MS - 200, "{name}: {}", heard.len());
+                    assert!(heard.len() as i64 > 6_000 - 480 - SETTLED_MS - 200, "{name}: {}", heard.len());
                     let goes_on = heard.windows(2).all(|w| (w[0].which + 1) % PERIOD == w[1].which);
                     assert!(goes_on, "{name}: something is lost or comes twice");
                 }

@@ -141,14 +141,14 @@ impl Call {
         if self.legs[to].beside.is_empty() {
             return count;
         }
-        let Call { legs, spoken, .. } = self;
+        let Call { legs, spoken, now, .. } = self;
         let Some(spoken) = spoken.get_mut(..length) else { return count };
         spoken[count..].fill(0);
         let mut beside = std::mem::take(&mut legs[to].beside);
         let (party, mut blend, mut watch) = (legs[to].party, legs[to].blend, legs[to].watch.take());
         for beside in &mut beside {
             let Some(source) = legs.iter().find(|l| l.id() == beside.source()) else { continue };
-            beside.add(at, &source.voice.jitter, party, spoken, |whisper| {
+            beside.add(*now, &source.voice.jitter, party, spoken, |whisper| {
                 if party.role == Role::Agent {
                     blend.cover(whisper.pcm);
                 }
