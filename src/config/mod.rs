@@ -247,7 +247,7 @@ pub enum Format {
 }
 
 /// A peer that is trusted, and what it may do.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Trunk {
     /// Its name.
     pub name: String,

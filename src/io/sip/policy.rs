@@ -68,14 +68,13 @@ fn is_about(rule: &Supervise, agents: &[Address]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::call::sdp::Srtp;
     use regex::Regex;
 
     const SPY: May = May { whisper: false, barge: false, take_over: false };
     const WHISPER: May = May { whisper: true, ..SPY };
 
     fn trunk(name: &str, may_supervise: bool) -> Trunk {
-        Trunk { name: name.into(), sources: vec![], may_call: vec![], may_supervise, srtp: Srtp::default() }
+        Trunk { name: name.into(), may_supervise, ..Trunk::default() }
     }
 
     fn rule(supervisor: &str, trunk: &str, agents: &[&str], may: May, consent: bool) -> Supervise {
