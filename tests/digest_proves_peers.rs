@@ -103,7 +103,7 @@ async fn who_proves_their_password_is_let_in_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nonces_expire() {
     // They hold for 1.2 s.
-    let timers = Timers { t1: Duration::from_millis(10) };
+    let timers = Timers { t1: Duration::from_millis(10), ..Timers::default() };
     let house = house(timers).await;
     let phone = Phone::new(house.sip).await;
     let first = asks(&phone, &invite(&phone, "100", 1, "")).await;

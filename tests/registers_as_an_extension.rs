@@ -95,7 +95,7 @@ async fn it_moves_to_the_second_registrar_and_back() {
     let nowhere = "127.0.0.1:9".parse().unwrap();
     let (first, second) = (Phone::new(nowhere).await, Phone::new(nowhere).await);
     // A registrar that does not answer is given up after 1.3 s.
-    let timers = Timers { t1: Duration::from_millis(20) };
+    let timers = Timers { t1: Duration::from_millis(20), ..Timers::default() };
     let house = House::open(Plan { trunk: &trunk(&[&first, &second]), timers, ..Plan::default() }).await;
     first.serve(house.sip);
     second.serve(house.sip);

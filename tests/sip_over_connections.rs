@@ -17,7 +17,7 @@ use wire::Wire;
 
 const BOTH: &str = "\"udp://127.0.0.1:0\", \"tcp://127.0.0.1:0\"";
 /// A connection may take 600 ms over a message and 1.8 s until it is of use.
-const QUICK: Timers = Timers { t1: Duration::from_millis(30) };
+const QUICK: Timers = Timers { t1: Duration::from_millis(30), second: Duration::from_secs(1) };
 
 fn to(agent: SocketAddr, transport: &str) -> String {
     format!("[[route]]\nsteps = [ {{connect = {{to = \"sip:agent@{agent}{transport}\"}}}} ]\n")
