@@ -9,7 +9,7 @@ use crate::io::sip::office::Office;
 use crate::io::sip::reliable::Provisional;
 use crate::io::sip::supervisor::Supervisor;
 use crate::io::sip::switchboard::{InviteKey, Live, Switchboard};
-use crate::io::sip::{in_dialog, message, recording, supervisor};
+use crate::io::sip::{in_dialog, message, recording, supervisor, timer};
 use rsipstack::sip::prelude::HeadersExt;
 use rsipstack::sip::{Method, Request};
 use rsipstack::transaction::{Transaction, TransactionReceiver};
@@ -109,6 +109,10 @@ async fn begin(
     let line = Arc::new(if recording.is_some() { line.of_a_recording() } else { line });
     line.in_order(transaction.original.cseq_header().and_then(|c| c.seq()).unwrap_or(0));
     line.allows(transaction.original.headers.iter());
+    if recording.is_some() || admitted.supervision().is_some() {
+        line.stands_alone();
+        tokio::spawn(timer::keep_alone(line.clone()));
+    }
     line.agree(session);
     transaction.connection.iter().for_each(|connection| line.came_by(connection.clone()));
     board.connect(line.clone());

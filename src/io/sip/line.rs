@@ -104,6 +104,7 @@ pub struct Line {
     peer: Mutex<Option<Peer>>,
     over: AtomicBool,
     recording: bool,
+    alone: AtomicBool,
     flow: Mutex<Option<SipConnection>>,
     pub(super) login: OnceLock<Credentials>,
 }
@@ -141,6 +142,7 @@ impl Line {
             peer: Mutex::new(None),
             over: AtomicBool::new(false),
             recording: false,
+            alone: AtomicBool::new(false),
             flow: Mutex::default(),
             login: OnceLock::new(),
         }
@@ -250,9 +252,16 @@ impl Line {
         self.session.subscribe()
     }
 
-    /// A session timer holds from now on.
+    /// A session timer holds from now on, as far as it can be kept.
     pub fn agree(&self, session: Option<Session>) {
-        self.session.send_replace(session);
+        let alone = self.alone.load(Ordering::Relaxed);
+        let kept = |session: Session| if alone { session.without_offers(self.takes_update()) } else { Some(session) };
+        self.session.send_replace(session.and_then(kept));
+    }
+
+    /// Nothing of ours is offered on it again: it is no party's of a routed call.
+    pub fn stands_alone(&self) {
+        self.alone.store(true, Ordering::Relaxed);
     }
 
     /// Something of the peer came by this connection.

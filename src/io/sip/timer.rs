@@ -140,6 +140,11 @@ impl Session {
         ]
     }
 
+    /// What can be kept on a line on which we offer nothing again: their sign, or ours by UPDATE where they take it.
+    pub fn without_offers(self, updates: bool) -> Option<Session> {
+        Some(self).filter(|session| updates || !session.ours)
+    }
+
     /// Seconds to wait: for half the time before our own sign, and for the peer's until shortly before the end (§10).
     fn wait(self) -> u32 {
         if self.ours { self.expires / 2 } else { self.expires.saturating_sub((self.expires / 3).min(32)) }
@@ -156,14 +161,21 @@ pub fn headers(line: &Line) -> Vec<Header> {
     line.session().map_or_else(|| vec![Header::Supported("timer".into())], Session::as_request)
 }
 
-/// Gives signs of life on a line, or waits for them, until the line is done with.
+/// Gives signs of life on a party's line, or waits for them, until the line is done with.
 pub async fn keep(call: Arc<Call>, side: Side) {
     let Some(line) = call.line(side) else { return };
     let done = line.done.clone();
-    done.run_until_cancelled(signs(call, line, side)).await;
+    done.run_until_cancelled(signs(&line, async || call.reoffer(&line, side).await)).await;
 }
 
-async fn signs(call: Arc<Call>, line: Arc<Line>, side: Side) {
+/// The same on a line that nothing of ours is offered on again: of a supervisor, of a recording session.
+pub async fn keep_alone(line: Arc<Line>) {
+    line.established().await;
+    let done = line.done.clone();
+    done.run_until_cancelled(signs(&line, async || None)).await;
+}
+
+async fn signs(line: &Line, reoffer: impl AsyncFn() -> Option<Response>) {
     let (second, mut agreed) = (line.office.timers.second, line.sessions());
     loop {
         let session = *agreed.borrow_and_update();
@@ -178,8 +190,8 @@ async fn signs(call: Arc<Call>, line: Arc<Line>, side: Side) {
             changed = agreed.changed() => if changed.is_err() { return },
             () = wait => {
                 let Some(session) = session else { continue };
-                if !session.ours || !give_sign(&call, &line, side, session).await {
-                    return over(&line, side).await;
+                if !session.ours || !give_sign(line, session, &reoffer).await {
+                    return over(line).await;
                 }
             }
         }
@@ -187,23 +199,23 @@ async fn signs(call: Arc<Call>, line: Arc<Line>, side: Side) {
 }
 
 /// A sign of life of ours; where it is not answered, another when most of the time is over.
-async fn give_sign(call: &Arc<Call>, line: &Arc<Line>, side: Side, session: Session) -> bool {
-    if refresh(call, line, side).await {
+async fn give_sign(line: &Line, session: Session, reoffer: &impl AsyncFn() -> Option<Response>) -> bool {
+    if refresh(line, reoffer).await {
         return true;
     }
     tokio::time::sleep(line.office.timers.second.saturating_mul(session.wait() / 2)).await;
-    refresh(call, line, side).await
+    refresh(line, reoffer).await
 }
 
 /// By UPDATE where the peer takes it, else by the same offer again (§7.4).
-async fn refresh(call: &Arc<Call>, line: &Arc<Line>, side: Side) -> bool {
+async fn refresh(line: &Line, reoffer: &impl AsyncFn() -> Option<Response>) -> bool {
     let response = if line.takes_update() {
         let mut headers = headers(line);
         headers.push(Header::Allow(ALLOW.into()));
         let response = line.ask(Method::Update, headers, None).await;
         response.inspect(|r| line.agree(Session::agreed(r).filter(|_| succeeded(r)).or(line.session())))
     } else {
-        call.reoffer(line, side).await
+        reoffer().await
     };
     response.is_some_and(|r| succeeded(&r))
 }
@@ -212,8 +224,8 @@ fn succeeded(response: &Response) -> bool {
     response.status_code.kind() == StatusCodeKind::Successful
 }
 
-async fn over(line: &Line, side: Side) {
-    let reason = match side {
+async fn over(line: &Line) {
+    let reason = match line.side {
         Side::Caller => "caller gave no sign of life in time",
         Side::Called => "called party gave no sign of life in time",
     };
