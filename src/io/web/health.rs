@@ -71,7 +71,9 @@ struct Ready {
     journal: &'static str,
     sip: &'static str,
     ears: Ears,
-    registrations: Registered,
+    /// Only where some are configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    registrations: Option<Registered>,
 }
 
 /// Extensions of other telephone systems that the server is to be, and those that it is now.
@@ -90,9 +92,11 @@ pub(super) async fn ready(State(api): State<Arc<AppState>>) -> Response {
     let (journal, sip) = (api.journal.is_writable(), api.readiness.sip.load(Ordering::Relaxed));
     let ready = journal && sip && !api.shutdown.is_cancelled();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let (configured, registered) = api.readiness.registrations.get().map_or((0, 0), Registrations::counts);
+    let registrations = api.readiness.registrations.get().map(Registrations::counts);
     let body = Ready {
-        registrations: Registered { configured, registered },
+        registrations: registrations
+            .filter(|(configured, _)| *configured > 0)
+            .map(|(configured, registered)| Registered { configured, registered }),
         ready,
         journal: if journal { "writable" } else { "failing" },
         sip: if sip { "up" } else { "down" },
