@@ -218,7 +218,7 @@ async fn a_supervisor_hears_both_sides_and_reaches_neither() {
     assert_eq!(answer.0.matches("a=recvonly").count(), 2, "{answer:?}");
     assert!(answer.0.contains("a=label:1\r\n") && answer.0.contains("a=label:2\r\n"), "{answer:?}");
     assert_eq!(cast(&house).await, people(&[(Role::Customer, "carol"), (Role::Agent, "anna")]));
-    assert_eq!(house.told("call.connected"), 1);
+    house.until("connected", |h| h.told("call.connected") == 1).await;
 
     let mut supervisor = Desk::new(house.sip, SUPERVISOR).await;
     assert_eq!(supervisor.call("*80anna").await.status(), 200);

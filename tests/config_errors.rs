@@ -177,8 +177,8 @@ config/sotto.toml:30: a trunk has no sources; write sources = [\"127.0.0.0/8\"],
 config/sotto.toml:31: there is a trunk named \"lab\" already; name each differently
 config/sotto.toml:32: trunk.srtp is \"maybe\"; write one of off, optional, required
 config/sotto.toml:33: trunk.siprec.agent \"[\" is no regular expression (unclosed character class); see https://docs.rs/regex for the syntax
-config/sotto.toml:33: trunk.siprec.order does not name both sides once; write [\"customer\", \"agent\"] or [\"agent\", \"customer\"]
-config/sotto.toml:33: unknown key trunk.siprec.agents; did you mean agent?";
+config/sotto.toml:33: unknown key trunk.siprec.agents; did you mean agent?
+config/sotto.toml:33: trunk.siprec.order does not name both sides once; write [\"customer\", \"agent\"] or [\"agent\", \"customer\"]";
     assert_eq!(folder.faults(&[]), expected);
 }
 
