@@ -165,17 +165,17 @@ pub fn headers(line: &Line) -> Vec<Header> {
 pub async fn keep(call: Arc<Call>, side: Side) {
     let Some(line) = call.line(side) else { return };
     let done = line.done.clone();
-    done.run_until_cancelled(signs(&line, async || call.reoffer(&line, side).await)).await;
+    done.run_until_cancelled(signs(&line, Some(&call))).await;
 }
 
 /// The same on a line that nothing of ours is offered on again: of a supervisor, of a recording session.
 pub async fn keep_alone(line: Arc<Line>) {
     line.established().await;
     let done = line.done.clone();
-    done.run_until_cancelled(signs(&line, async || None)).await;
+    done.run_until_cancelled(signs(&line, None)).await;
 }
 
-async fn signs(line: &Line, reoffer: impl AsyncFn() -> Option<Response>) {
+async fn signs(line: &Arc<Line>, call: Option<&Arc<Call>>) {
     let (second, mut agreed) = (line.office.timers.second, line.sessions());
     loop {
         let session = *agreed.borrow_and_update();
@@ -190,7 +190,7 @@ async fn signs(line: &Line, reoffer: impl AsyncFn() -> Option<Response>) {
             changed = agreed.changed() => if changed.is_err() { return },
             () = wait => {
                 let Some(session) = session else { continue };
-                if !session.ours || !give_sign(line, session, &reoffer).await {
+                if !session.ours || !give_sign(line, session, call).await {
                     return over(line).await;
                 }
             }
@@ -199,23 +199,24 @@ async fn signs(line: &Line, reoffer: impl AsyncFn() -> Option<Response>) {
 }
 
 /// A sign of life of ours; where it is not answered, another when most of the time is over.
-async fn give_sign(line: &Line, session: Session, reoffer: &impl AsyncFn() -> Option<Response>) -> bool {
-    if refresh(line, reoffer).await {
+async fn give_sign(line: &Arc<Line>, session: Session, call: Option<&Arc<Call>>) -> bool {
+    if refresh(line, call).await {
         return true;
     }
     tokio::time::sleep(line.office.timers.second.saturating_mul(session.wait() / 2)).await;
-    refresh(line, reoffer).await
+    refresh(line, call).await
 }
 
 /// By UPDATE where the peer takes it, else by the same offer again (§7.4).
-async fn refresh(line: &Line, reoffer: &impl AsyncFn() -> Option<Response>) -> bool {
-    let response = if line.takes_update() {
-        let mut headers = headers(line);
-        headers.push(Header::Allow(ALLOW.into()));
-        let response = line.ask(Method::Update, headers, None).await;
-        response.inspect(|r| line.agree(Session::agreed(r).filter(|_| succeeded(r)).or(line.session())))
-    } else {
-        reoffer().await
+async fn refresh(line: &Arc<Line>, call: Option<&Arc<Call>>) -> bool {
+    let response = match call {
+        Some(call) if !line.takes_update() => call.reoffer(line, line.side).await,
+        Some(_) | None => {
+            let mut headers = headers(line);
+            headers.push(Header::Allow(ALLOW.into()));
+            let response = line.ask(Method::Update, headers, None).await;
+            response.inspect(|r| line.agree(Session::agreed(r).filter(|_| succeeded(r)).or(line.session())))
+        }
     };
     response.is_some_and(|r| succeeded(&r))
 }
