@@ -37,6 +37,8 @@ pub struct Desk {
     /// The other side's tag.
     tag: String,
     cseq: u32,
+    /// What it was called with.
+    invite: Option<Came>,
     voice: Voice,
 }
 
@@ -44,7 +46,7 @@ impl Desk {
     /// A telephone whose tone has `hz`.
     pub async fn new(server: SocketAddr, hz: f64) -> Desk {
         let phone = Phone::new(server).await;
-        Desk { phone, number: String::new(), tag: String::new(), cseq: 1, voice: Voice::new(hz) }
+        Desk { phone, number: String::new(), tag: String::new(), cseq: 1, invite: None, voice: Voice::new(hz) }
     }
 
     fn sdp(&self) -> String {
@@ -109,6 +111,20 @@ impl Desk {
         self.phone.send(&answer).await;
         self.voice.speak(&invite.0);
         assert_eq!(self.phone.next().await.method(), "ACK");
+        self.invite = Some(invite);
+    }
+
+    /// Hangs up the call it was called for.
+    pub async fn leave(&mut self) {
+        let invite = self.invite.take().expect("it was called");
+        let [from, to, call_id] = ["To", "From", "Call-ID"].map(|name| invite.header(name).unwrap());
+        let (here, server) = (self.phone.address(), invite.header("Contact").unwrap().trim_matches(['<', '>']));
+        let bye = format!(
+            "BYE {server} SIP/2.0\r\nVia: SIP/2.0/UDP {here};branch=z9hG4bK-leave-{};rport\r\nFrom: {from};tag=desk\r\n\
+             To: {to}\r\nCall-ID: {call_id}\r\nCSeq: 1 BYE\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n",
+            here.port()
+        );
+        assert_eq!(self.phone.ask(&bye).await.status(), 200);
     }
 
     /// Hangs up.

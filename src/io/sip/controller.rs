@@ -17,7 +17,7 @@ use crate::io::sip::line::{Line, Side};
 use crate::io::sip::office::Office;
 use crate::io::sip::registry::{Entry, Handle};
 use crate::io::sip::switchboard::{Live, Switchboard};
-use crate::io::sip::{route, silence};
+use crate::io::sip::{route, silence, stand_in};
 use crate::media::codec::Codec;
 use rsipstack::sip::StatusCode;
 use std::net::{IpAddr, SocketAddr};
@@ -29,7 +29,7 @@ use tracing::Instrument;
 /// What a party does.
 pub enum Message {
     /// It hung up, or is gone in another way.
-    Gone { reason: &'static str },
+    Gone { side: Side, reason: &'static str },
     /// It offers other media, or wants our offer. The answer goes out when the shard has acknowledged.
     Offer { side: Side, offer: Option<Box<Description>>, reply: oneshot::Sender<Result<Vec<u8>, Fault>> },
     /// Its answer to our offer, in an ACK.
@@ -174,18 +174,37 @@ pub async fn wished(wish: &mut watch::Receiver<Option<String>>) -> String {
     }
 }
 
-/// Serves the parties until one of them is gone.
+/// Serves the parties until one of them is gone for whom nobody stands in.
 async fn listen_to(call: &Arc<Call>, messages: &mut mpsc::Receiver<Message>) -> End {
+    let (side, reason) = match serve(call, messages).await {
+        Ok(gone) => gone,
+        Err(end) => return end,
+    };
+    match stand_in::of(call, side).await {
+        Some(leg) => {
+            let mut endings = call.board.endings.watch(call.id);
+            stand_in::let_go(call, side, reason).await;
+            tokio::select! {
+                end = stand_in::left(call, leg, &mut endings) => end,
+                gone = serve(call, messages) => gone.map_or_else(|end| end, |(_, reason)| End::new(reason, 487)),
+            }
+        }
+        None => End::new(reason, 487),
+    }
+}
+
+/// Serves the parties until one of them is gone: which, and why.
+async fn serve(call: &Arc<Call>, messages: &mut mpsc::Receiver<Message>) -> Result<(Side, &'static str), End> {
     while let Some(message) = messages.recv().await {
         match message {
-            Message::Gone { reason } => return End::new(reason, 487),
+            Message::Gone { side, reason } => return Ok((side, reason)),
             Message::Offer { side, offer, reply } => {
                 // A peer that does not wait for the answer asks again.
                 let _ = reply.send(call.renegotiate(side, offer).await);
             }
             Message::Answered { side, answer } => {
                 if let Err(fault) = call.answered_late(side, &answer).await {
-                    return End::new(format!("the answer in an ACK was unusable: {}", fault.reason), 488);
+                    return Err(End::new(format!("the answer in an ACK was unusable: {}", fault.reason), 488));
                 }
             }
             // The keys of those who talk steer nothing here, and nobody's recording session is a call's.
@@ -244,6 +263,18 @@ impl Call {
     pub fn took(&self, line: &Arc<Line>) {
         self.not_calling(line);
         self.parties().called_line = Some(line.clone());
+    }
+
+    /// One party is gone, the other stays: its leg and its line, which are to be ended.
+    pub(super) fn part_with(&self, side: Side) -> Option<(LegId, Arc<Line>)> {
+        let line = self.line(side)?;
+        let mut parties = self.parties();
+        let leg = match side {
+            Side::Caller => parties.caller.take()?,
+            Side::Called => parties.called.take()?,
+        };
+        parties.called_line.take_if(|called| called.key == line.key);
+        Some((leg.id, line))
     }
 
     /// Answers the caller, if that was not done yet. Where it can be chosen, the codec is `preferred`.

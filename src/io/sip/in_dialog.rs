@@ -90,7 +90,7 @@ async fn bye(line: &Arc<Line>, transaction: &mut Transaction) {
         Side::Caller => "caller hung up",
         Side::Called => "called party hung up",
     };
-    let _ = line.mailbox.send(Message::Gone { reason }).await;
+    let _ = line.mailbox.send(Message::Gone { side: line.side, reason }).await;
 }
 
 /// Asks the controller for an answer to the offer in a request, or for an offer of ours where it has none.
@@ -145,7 +145,7 @@ async fn reinvite(line: &Arc<Line>, transaction: &mut Transaction) {
         if transaction.state == TransactionState::Terminated {
             // RFC 3261 §14.2: without an ACK the session is over.
             let reason = "a re-INVITE was never acknowledged";
-            let _ = line.mailbox.send(Message::Gone { reason }).await;
+            let _ = line.mailbox.send(Message::Gone { side: line.side, reason }).await;
             line.bye("the answer never came").await;
         }
         return;

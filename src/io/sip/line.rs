@@ -173,7 +173,7 @@ impl Line {
                     };
                     self.over.store(true, Ordering::Release);
                     self.establish();
-                    let _ = self.mailbox.send(Message::Gone { reason }).await;
+                    let _ = self.mailbox.send(Message::Gone { side: self.side, reason }).await;
                     return;
                 }
                 _ => {}

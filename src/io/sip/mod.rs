@@ -54,6 +54,7 @@ mod resolve;
 mod route;
 mod seat;
 mod silence;
+mod stand_in;
 mod strangers;
 mod summon;
 mod supervisor;

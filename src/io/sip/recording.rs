@@ -163,7 +163,7 @@ impl Session {
         while let Some(message) = messages.recv().await {
             match message {
                 // The line calls whoever called us the caller.
-                Message::Gone { reason } => return End::new(reason.replacen("caller", "recording client", 1), 487),
+                Message::Gone { reason, .. } => return End::new(reason.replacen("caller", "recording client", 1), 487),
                 Message::Recorded { update, reply } => {
                     // A client that does not wait for the answer asks again.
                     let _ = reply.send(self.update(agreed, *update).await);

@@ -155,7 +155,7 @@ impl Line {
         };
         if tokio::time::timeout(timers.patience(), over).await.is_err() {
             let reason = "caller never acknowledged a provisional answer";
-            let _ = self.mailbox.send(Message::Gone { reason }).await;
+            let _ = self.mailbox.send(Message::Gone { side: self.side, reason }).await;
         }
     }
 

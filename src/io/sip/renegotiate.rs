@@ -186,7 +186,7 @@ impl Call {
                 491 => tokio::time::sleep(glare(side, clock::random())).await,
                 // RFC 3261 §12.2.1.2: the peer has no such dialog any more.
                 408 | 481 => {
-                    let _ = line.mailbox.send(Message::Gone { reason: gone(side) }).await;
+                    let _ = line.mailbox.send(Message::Gone { side, reason: gone(side) }).await;
                     return Some(response);
                 }
                 _ => return Some(response),

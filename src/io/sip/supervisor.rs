@@ -218,7 +218,7 @@ impl Supervisor {
                     About::Did(Wish::TookOver(aside)) => self.prompt(&seat, aside),
                 },
                 Some(message) = messages.recv() => match message {
-                    Message::Gone { reason } => return gone(reason),
+                    Message::Gone { reason, .. } => return gone(reason),
                     Message::Offer { offer, reply, .. } => {
                         // A peer that does not wait for the answer asks again.
                         let _ = reply.send(seat.renegotiate(&mut agreed, offer).await);

@@ -230,7 +230,7 @@ async fn over(line: &Line) {
         Side::Caller => "caller gave no sign of life in time",
         Side::Called => "called party gave no sign of life in time",
     };
-    let _ = line.mailbox.send(Message::Gone { reason }).await;
+    let _ = line.mailbox.send(Message::Gone { side: line.side, reason }).await;
 }
 
 #[cfg(test)]
