@@ -171,7 +171,9 @@ async fn full(format: Format) {
     assert_eq!(metric(&server, "sotto_recordings_completed_total").await, 1);
 
     let played = play(&disk.join("default").join(format!("{call}.{name}")), format);
-    let loudest = played.piece(0, start + 5, end - 5).iter().map(|s| s.unsigned_abs()).max().unwrap();
+    // Opus blends its frames: at the hole's ends it rings for the length of one.
+    let edge = if format == Format::Wav { 5 } else { 25 };
+    let loudest = played.piece(0, start + edge, end - edge).iter().map(|s| s.unsigned_abs()).max().unwrap();
     assert!(loudest <= 4, "a hole is silence: {loudest}");
     in_their_places(&played, |ms| !(start - BEEP as i64..end + 1).contains(&ms));
     assert!(played.ended);

@@ -383,7 +383,13 @@ async fn what_cannot_be_recorded_is_refused_with_its_reason() {
         (MIXED, "", &|c| both(&sound(c).replace("AVP 0", "AVP 18"), &good), 488, "Not Acceptable Here"),
         (METADATA, "", &|_| good.clone(), 488, "a recording session needs an offer"),
         (MIXED, "", &|_| both("hello", &good), 400, "the session description is broken"),
-        (MIXED, "Require: siprec, 100rel\r\n", &|c| both(&sound(c), &good), 420, "these extensions are not supported"),
+        (
+            MIXED,
+            "Require: siprec, outbound\r\n",
+            &|c| both(&sound(c), &good),
+            420,
+            "these extensions are not supported",
+        ),
     ];
     for (kind, extra, make, status, reason) in rows {
         let mut client = Client::new(&house).await;
@@ -395,7 +401,7 @@ async fn what_cannot_be_recorded_is_refused_with_its_reason() {
             assert!(answer.header("Accept").unwrap().contains(METADATA), "{answer:?}");
         }
         if status == 420 {
-            assert_eq!(answer.header("Unsupported"), Some("100rel"));
+            assert_eq!(answer.header("Unsupported"), Some("outbound"));
         }
     }
     house.is_quiet().await;

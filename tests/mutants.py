@@ -244,6 +244,8 @@ mutant("who leaves stays", KEYS, "                self.remove_leg(at, \"supervis
 mutant("a listener answers a call", COMMANDS, "l.party.role != Role::Supervisor && !matches!(l.place,", "!matches!(l.place,", STEER)
 mutant("who joins may whisper anywhere", COMMANDS, "        if supervises && spec.mode == Mode::Whisper {", "        if false {")
 
+mutant("music on hold is kept as what they said", COMMANDS, "            // What a line plays while its party holds is not to be kept as what they say when they are back.\n            leg.voice.forget();\n", "")
+
 # ---- taking over, and the next call
 TAKEN = test("supervisors_take_over")
 SUPERVISE = "src/call/supervise.rs"

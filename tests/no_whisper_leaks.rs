@@ -612,7 +612,7 @@ impl World {
             other => self.fail(&format!("a leg: {other:?}, to be refused: {refused}")),
         };
         self.note(format!("add {leg} {role:?} {place:?} {mode:?}"));
-        self.oracle.legs.insert(leg, Known { role, place, mode, muted_until: 0 });
+        self.oracle.legs.insert(leg, Known { role, place, own: place, held: None, mode, muted_until: 0 });
         let header = Header {
             marker: false,
             payload_type: media.payload_type,
@@ -653,10 +653,23 @@ impl World {
     }
 
     fn place(&mut self, leg: LegId, counts: &mut Counts) {
+        if self.seed.below(3) == 0 {
+            return self.hold(leg, counts);
+        }
         let place = self.some_place();
         self.note(format!("place {leg} {place:?}"));
         self.oracle.put(leg, place);
         self.carry(Command::SetPlace { leg, place }, counts).unwrap();
+        self.no_clip_without_audience();
+    }
+
+    /// A party holds in one way or another, or is back.
+    fn hold(&mut self, leg: LegId, counts: &mut Counts) {
+        let ways = [None, None, Some(Place::Playing), Some(Place::Waiting), Some(Place::Aside)];
+        let place = ways[self.seed.below(ways.len() as u64) as usize];
+        self.note(format!("hold {leg} {place:?}"));
+        self.oracle.hold(leg, place);
+        self.carry(Command::SetHeld { leg, place }, counts).unwrap();
         self.no_clip_without_audience();
     }
 

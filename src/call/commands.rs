@@ -152,8 +152,12 @@ impl Call {
 
     fn moved(&mut self, at: usize) {
         let leg = &mut self.legs[at];
-        leg.party.place = leg.held.unwrap_or(leg.place);
-        let (id, place) = (leg.id(), leg.party.place);
+        let (id, place) = (leg.id(), leg.held.unwrap_or(leg.place));
+        if leg.party.place != place {
+            // What a line plays while its party holds is not to be kept as what they say when they are back.
+            leg.voice.forget();
+        }
+        leg.party.place = place;
         match place {
             // Who steps aside hears only what is addressed to them by name.
             Place::Aside | Place::Playing | Place::Waiting => self.clips.lose(id, |clip| clip.by_mode()),

@@ -73,6 +73,7 @@ impl Server {
             r#"
 [sip]
 listen = ["udp://127.0.0.1:0"]
+announce = false
 [http]
 listen = "127.0.0.1:0"
 token = "{TOKEN}"

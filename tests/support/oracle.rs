@@ -53,7 +53,12 @@ impl Cells {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Known {
     pub role: Role,
+    /// Where it is now.
     pub place: Place,
+    /// Where it is when nobody holds.
+    pub own: Place,
+    /// Where it is while somebody holds.
+    pub held: Option<Place>,
     pub mode: Mode,
     /// Until when (ms) it is muted after a widening.
     pub muted_until: i64,
@@ -121,11 +126,16 @@ impl Oracle {
     /// Whether `listener` may hear `voice` now: as it was received, and as its leg is now.
     pub fn may_hear(&self, listener: LegId, voice: Voice, now: i64) -> bool {
         let (Some(l), true) = (self.legs.get(&listener), self.legs.contains_key(&voice.leg)) else { return false };
+        let passes = |v: &Voice| match (l.place, v.place) {
+            (Place::InConversation, Place::InConversation) => true,
+            // What the line of a party who holds plays, for those who talk and those who wait: nobody supervises music.
+            (Place::InConversation | Place::Waiting, Place::Playing) => {
+                l.role != Role::Supervisor && [Role::Customer, Role::Agent, Role::Bridge].contains(&v.role)
+            }
+            _ => false,
+        };
         listener != voice.leg
-            && l.place == Place::InConversation
-            && [voice, self.voice(voice.leg, now)]
-                .iter()
-                .all(|v| v.place == Place::InConversation && self.cells.cell(l.role, v.role, v.mode))
+            && [voice, self.voice(voice.leg, now)].iter().all(|v| passes(v) && self.cells.cell(l.role, v.role, v.mode))
     }
 
     /// Everyone `listener` hears live now.
@@ -206,10 +216,20 @@ impl Oracle {
 
     /// A leg steps aside, or takes part again.
     pub fn put(&mut self, leg: LegId, place: Place) {
+        self.legs.get_mut(&leg).expect("a leg of this call").own = place;
+        self.moved(leg);
+    }
+
+    /// A party holds, or is back; whoever was put aside meanwhile stays there.
+    pub fn hold(&mut self, leg: LegId, held: Option<Place>) {
+        self.legs.get_mut(&leg).expect("a leg of this call").held = held;
+        self.moved(leg);
+    }
+
+    fn moved(&mut self, leg: LegId) {
         let known = self.legs.get_mut(&leg).expect("a leg of this call");
-        let steps_aside = known.place != place && place == Place::Aside;
-        known.place = place;
-        if steps_aside {
+        known.place = known.held.unwrap_or(known.own);
+        if known.place != Place::InConversation {
             self.narrow(&[leg]);
         }
     }

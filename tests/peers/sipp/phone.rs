@@ -146,8 +146,9 @@ impl Phone {
     pub async fn accept_with(&self, invite: &Came, sdp: &str) {
         let copied = ["Via", "From", "Call-ID", "CSeq"].map(|n| format!("{n}: {}\r\n", invite.header(n).unwrap()));
         let (to, here) = (invite.header("To").unwrap(), self.address());
+        let tag = if to.contains(";tag=") { "" } else { ";tag=phone" };
         let answer = format!(
-            "SIP/2.0 200 OK\r\n{}To: {to};tag=phone\r\nContact: <sip:phone@{here}>\r\n\
+            "SIP/2.0 200 OK\r\n{}To: {to}{tag}\r\nContact: <sip:phone@{here}>\r\n\
              Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{sdp}",
             copied.concat(),
             sdp.len()
