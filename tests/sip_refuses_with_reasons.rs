@@ -69,7 +69,7 @@ async fn requests_that_cannot_be_served_say_so() {
     };
     let broken = sdp.replace("c=IN", "c=XX");
     let table = [
-        (ask("INVITE", "100", "", "Require: 100rel, timer\r\n", &sdp), 420, "these extensions are not supported"),
+        (ask("INVITE", "100", "", "Require: outbound, gruu\r\n", &sdp), 420, "these extensions are not supported"),
         (ask("REGISTER", "100", "", "", ""), 405, "REGISTER is not served here"),
         (ask("FROBNICATE", "100", "", "", ""), 501, "FROBNICATE is not known here"),
         (ask("BYE", "100", "gone", "", ""), 481, "there is no such call here (any more)"),
@@ -95,8 +95,10 @@ async fn requests_that_cannot_be_served_say_so() {
         assert_eq!(came.status(), *status, "{text}\n{came:?}");
         assert!(came.reason().starts_with(reason), "{reason:?}: {came:?}");
         match status {
-            420 => assert_eq!(came.header("Unsupported"), Some("100rel, timer")),
-            405 | 501 => assert_eq!(came.header("Allow"), Some("INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE")),
+            420 => assert_eq!(came.header("Unsupported"), Some("outbound, gruu")),
+            405 | 501 => {
+                assert_eq!(came.header("Allow"), Some("INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK"))
+            }
             415 => assert_eq!(came.header("Accept"), Some("application/sdp")),
             _ => {}
         }

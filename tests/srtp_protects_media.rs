@@ -120,13 +120,13 @@ async fn keys_outlive_offers() {
     let (house, mut customer, mut agent) = call(Wish::sealed(Suite::Counter80), Wish::PLAIN, "").await;
     talk(&mut customer, &mut agent, 3);
     let ours = |came: &phone::Came| came.0.lines().find(|l| l.starts_with("a=crypto")).map(str::to_owned);
-    let held = customer.offer("a=sendonly\r\n").await;
+    let (held, _) = tokio::join!(customer.offer("a=sendonly\r\n"), agent.answer());
     assert_eq!(held.status(), 200);
     agent.say();
     assert!(customer.hears_nothing(), "on hold");
     let said = customer.say();
     assert_eq!(agent.hear().unwrap().1, said, "music on hold is heard, under the same key and numbers");
-    let resumed = customer.offer("a=sendrecv\r\n").await;
+    let (resumed, _) = tokio::join!(customer.offer("a=sendrecv\r\n"), agent.answer());
     assert_eq!(ours(&held), ours(&resumed));
     talk(&mut customer, &mut agent, 3);
 
@@ -147,7 +147,10 @@ async fn keys_outlive_offers() {
 
     customer.wish = Wish::sealed(Suite::Counter80);
     let again = customer.offer("").await;
-    assert!(ours(&again).is_some() && ours(&again) != ours(&held), "a key put aside is not taken up again");
+    assert!(
+        ours(&again).is_some() && ours(&again) != ours(&held),
+        "a key put aside is not taken up again: {again:?} {held:?}"
+    );
     customer.agree(&again.0);
     talk(&mut customer, &mut agent, 3);
     assert_eq!(house.metrics.media.srtp_refused.get(), 0);

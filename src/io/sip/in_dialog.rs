@@ -20,12 +20,14 @@ use rsipstack::transaction::{Transaction, TransactionState};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::{MutexGuard, oneshot};
 
 /// How long a request that overtook our ACK, or its own, is held.
 const HOLD: Duration = Duration::from_secs(2);
 /// How long the controller may take over an offer; the media shard answers in milliseconds.
 const DECISION: Duration = Duration::from_secs(5);
+/// How long an ACK that has come may take to be read.
+const ACK_IS_READ: Duration = Duration::from_millis(200);
 
 /// Serves one request.
 pub async fn serve(line: Arc<Line>, mut transaction: Transaction) {
@@ -114,17 +116,20 @@ async fn decide(line: &Line, transaction: &Transaction) -> Result<Vec<u8>, Fault
     }
 }
 
-/// RFC 3261 §14.2: who crosses an offer of ours waits a random time, who sends two at once a little.
-fn busy(line: &Line) -> Fault {
+/// The turn of an offer, one after the other. RFC 3261 §14.2: who crosses an offer of ours waits a random time, who sends two
+/// at once a little; but the ACK to the one before may be here already, and about to be read.
+async fn turn(line: &Line) -> Result<MutexGuard<'_, ()>, Fault> {
     if line.offering.load(Ordering::Acquire) {
-        return Fault::new(491, "Request Pending");
+        return Err(Fault::new(491, "Request Pending"));
     }
-    Fault::new(500, "another offer is being answered").with("Retry-After", "1")
+    let waited = tokio::time::timeout(ACK_IS_READ, line.renegotiating.lock()).await;
+    waited.map_err(|_| Fault::new(500, "another offer is being answered").with("Retry-After", "1"))
 }
 
 async fn reinvite(line: &Arc<Line>, transaction: &mut Transaction) {
-    let Ok(_turn) = line.renegotiating.try_lock() else {
-        return answer(transaction, line, Err(busy(line))).await;
+    let _turn = match turn(line).await {
+        Ok(turn) => turn,
+        Err(fault) => return answer(transaction, line, Err(fault)).await,
     };
     let _ = transaction.send_trying().await;
     let offered = match line.is_recording() {
@@ -187,8 +192,9 @@ async fn update(line: &Arc<Line>, transaction: &mut Transaction) {
         headers.extend(line.session().map(Session::as_answer).unwrap_or_default());
         return send(transaction, StatusCode::OK, headers, None).await;
     }
-    let Ok(turn) = line.renegotiating.try_lock() else {
-        return answer(transaction, line, Err(busy(line))).await;
+    let turn = match turn(line).await {
+        Ok(turn) => turn,
+        Err(fault) => return answer(transaction, line, Err(fault)).await,
     };
     let decision = match alive(line, transaction) {
         Ok(()) => decide(line, transaction).await,
