@@ -54,7 +54,8 @@ async fn while_it_is_written_and_after() {
         // The recorder's thread writes on in its own time: every download must be a whole file, the last one complete.
         while length < 100 * rate.frame() {
             let Some(played) = download(&bench, &path).await else { continue };
-            assert!(played.length() >= length && played.hz == rate.hz());
+            // A file that was made this moment says nothing of its rate yet.
+            assert!(played.length() >= length && (played.length() == 0 || played.hz == rate.hz()));
             for (index, sample) in played.channels[0].iter().enumerate() {
                 assert_eq!((*sample, played.channels[1][index]), ((index / rate.frame()) as i16, -5));
             }

@@ -130,6 +130,18 @@ impl Phone {
         self.next().await
     }
 
+    /// The same, asked again as telephones do (RFC 3261 §17.1.2.2): what comes while a transaction passes from one state to
+    /// the next may be lost like any datagram.
+    pub async fn ask_again(&self, text: &str) -> Came {
+        for _ in 0..8 {
+            self.send(text).await;
+            if let Some(came) = self.within(Duration::from_millis(500)).await {
+                return came;
+            }
+        }
+        panic!("no answer came");
+    }
+
     /// 200 to a request that came.
     pub async fn ok(&self, request: &Came) {
         let copied =
