@@ -226,7 +226,7 @@ impl Attempt {
 
 /// Waits for the outcome of an INVITE even when nobody else does any more: an answer that comes too late is a session
 /// that must be ended. The stack ends the 200 to an INVITE that it cancelled; other 2xx it takes for failures.
-async fn land(line: Arc<Line>, task: JoinHandle<InviteAsyncResult>, tell: oneshot::Sender<Option<Response>>) {
+pub async fn land(line: Arc<Line>, task: JoinHandle<InviteAsyncResult>, tell: oneshot::Sender<Option<Response>>) {
     let response = task.await.ok().and_then(Result::ok).and_then(|(_, response)| response);
     let Err(Some(unclaimed)) = tell.send(response) else { return };
     let cancelled = matches!(line.dialog.state(), DialogState::Terminated(_, TerminatedReason::UacCancel));

@@ -9,6 +9,7 @@ use crate::event::{Address, Event, Mode, What};
 use crate::id::{CallId, LegId};
 use crate::io::rtp::LegSockets;
 use crate::io::sip::controller::{End, Message, open_media, release};
+use crate::io::sip::dial;
 use crate::io::sip::endings::{About, Watch};
 use crate::io::sip::line::{Line, Side};
 use crate::io::sip::office::{Office, able_to_reach};
@@ -17,14 +18,12 @@ use crate::io::sip::supervisor::{self, Supervisor, Who};
 use crate::io::sip::switchboard::Switchboard;
 use crate::io::sip::trust;
 use crate::media::codec::Codec;
-use rsipstack::dialog::dialog::{DialogState, TerminatedReason};
-use rsipstack::dialog::invitation::{InviteAsyncResult, InviteOption};
-use rsipstack::sip::{Header, Host, Response, StatusCode, StatusCodeKind, Uri};
+use rsipstack::dialog::invitation::InviteOption;
+use rsipstack::sip::{Header, Host, Response, StatusCodeKind, Uri};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
 
 /// How long their telephone may ring.
 const RINGING: Duration = Duration::from_secs(30);
@@ -183,7 +182,7 @@ impl Summons {
         let line = Arc::new(Line::new(Side::Called, self.office.clone(), terms, dialog, mailbox, None));
         line.may_prove(login);
         let (tell, told) = oneshot::channel();
-        tokio::spawn(land(line.clone(), task, tell));
+        tokio::spawn(dial::land(line.clone(), task, tell));
         Ok((line, told))
     }
 
@@ -206,17 +205,4 @@ impl Summons {
             self.board.host.journal.record(self.call, Event { at: view.media_time, leg: None, what });
         }
     }
-}
-
-/// Waits for the outcome even when nobody else does any more: an answer that comes too late is a session to be ended.
-async fn land(line: Arc<Line>, task: JoinHandle<InviteAsyncResult>, tell: oneshot::Sender<Option<Response>>) {
-    let response = task.await.ok().and_then(Result::ok).and_then(|(_, response)| response);
-    let Err(Some(unclaimed)) = tell.send(response) else { return };
-    // The stack ends the 200 to an INVITE that it cancelled.
-    let cancelled = matches!(line.dialog.state(), DialogState::Terminated(_, TerminatedReason::UacCancel));
-    let ended = unclaimed.status_code == StatusCode::OK && cancelled;
-    if unclaimed.status_code.kind() == StatusCodeKind::Successful && !ended && line.answered(&unclaimed) {
-        line.bye("the answer came too late").await;
-    }
-    line.office.dialogs.remove_dialog(&line.dialog.id());
 }
