@@ -1,5 +1,5 @@
 //! The API over a real journal and recorder on a port of its own, and a client that carries the token.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "every test uses its own part")]
 
 use serde_json::Value;
 use sotto::config::Secret;

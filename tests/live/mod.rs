@@ -1,5 +1,5 @@
 //! A server of one's own: `sotto serve` as a child process on free ports, and what its users see of it.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "every test uses its own part")]
 
 use futures_util::StreamExt;
 use serde_json::Value;

@@ -1,5 +1,5 @@
 //! A call told by its events, on a virtual clock, for a coach to listen to.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "every test uses its own part")]
 
 use sotto::coach::{Coach, Output, Playbook, Sensitivity};
 use sotto::config::Config;

@@ -1,5 +1,5 @@
 //! The sample recordings of `fixtures/speech`, and what a telephone line makes of them.
-#![allow(dead_code)] // not every test needs all of it
+#![allow(dead_code, reason = "every test uses its own part")]
 
 use std::path::PathBuf;
 

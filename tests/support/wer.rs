@@ -1,6 +1,6 @@
 //! Word error rate: how many words of a reference were heard wrongly, missed or invented.
 
-#![allow(dead_code)] // not every test needs all of it
+#![allow(dead_code, reason = "every test uses its own part")]
 
 use std::ops::AddAssign;
 

@@ -1,5 +1,5 @@
 //! A telephone on a connection, TCP or TLS: single messages, and what no telephone does with them.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "every test uses its own part")]
 
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;

@@ -170,9 +170,13 @@ pub async fn keep(call: Arc<Call>, side: Side) {
 
 /// The same on a line that nothing of ours is offered on again: of a supervisor, of a recording session.
 pub async fn keep_alone(line: Arc<Line>) {
-    line.established().await;
     let done = line.done.clone();
-    done.run_until_cancelled(signs(&line, None)).await;
+    // A line that is refused never stands.
+    let keeping = async {
+        line.established().await;
+        signs(&line, None).await;
+    };
+    done.run_until_cancelled(keeping).await;
 }
 
 async fn signs(line: &Arc<Line>, call: Option<&Arc<Call>>) {

@@ -1,5 +1,5 @@
 //! The SIP server of a test, with the real media thread and journal behind it, and SIPp as its peers.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "every test uses its own part")]
 
 use sotto::config::Config;
 use sotto::config::Way;

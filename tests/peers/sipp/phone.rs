@@ -1,5 +1,5 @@
 //! A telephone made of single datagrams, for what SIPp does not do: repeat, lose, and break messages.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "every test uses its own part")]
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Mutex;
