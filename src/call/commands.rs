@@ -11,7 +11,7 @@ use crate::id::{ClipId, LegId};
 use crate::time::{MediaTime, Samples};
 
 /// Legs at most.
-const MAX_LEGS: usize = 16;
+pub(super) const MAX_LEGS: usize = 16;
 /// DESIGN §2.1: long enough that the tail of a word meant for fewer ears is over.
 const MUTE: Samples = Samples::from_millis(200);
 

@@ -4,26 +4,22 @@ use crate::call::beside::Beside;
 use crate::call::clip::{Clips, Over};
 use crate::call::leg::{Leg, Path};
 use crate::call::mode::{self, Party, Source};
-use crate::call::outbox::Outbox;
 use crate::call::pause::Pause;
 use crate::call::permission::{Permits, Purpose, allowed};
 use crate::call::record::Track;
 use crate::call::signal::Signals;
 use crate::call::ticks::whispers;
-use crate::call::voice::{Passing, Wanted};
+use crate::call::voice::Wanted;
+use crate::call::workbench::{Bench, Workbench};
 use crate::call::{Ack, Audience};
 use crate::call::{CallOptions, CallState, Command, Output, Port, Refusal};
 use crate::event::{Actor, Event, Mode, Role, What};
 use crate::id::LegId;
-use crate::media::mix::Sum;
-use crate::media::pcm::{Pcm, Rate};
+use crate::media::pcm::Rate;
 use crate::media::seed::Seed;
 use crate::time::{MediaTime, Samples};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-
-/// Samples of a clip taken at once: 180 ms of G.711, and 60 of anything.
-const SPOKEN: usize = 2_880;
 
 /// One supervised conversation.
 pub struct Call {
@@ -42,7 +38,6 @@ pub struct Call {
     pub(super) tracks: Option<[Track; 2]>,
     /// The recording's rate: that of the first answered leg.
     pub(super) record_rate: Rate,
-    pub(super) outbox: Outbox,
     pub(super) signals: Signals,
     pub(super) seed: Seed,
     pub(super) next_tick: MediaTime,
@@ -50,13 +45,7 @@ pub struct Call {
     pub(super) now: MediaTime,
     /// When the next mute ends: who hears whom changes without a command.
     pub(super) reroute_at: Option<MediaTime>,
-    /// One packet's samples, decoded once for all who need them.
-    pub(super) passing: Passing,
-    /// One packet's worth of a clip.
-    pub(super) spoken: Vec<i16>,
-    /// What one leg is to hear in a tick, and what two are.
-    pub(super) sum: Sum,
-    pub(super) mixed: [Pcm; 2],
+    pub(super) bench: Bench,
     /// The next input panics: how tests see what becomes of a call whose logic fails.
     #[cfg(test)]
     pub(crate) broken: bool,
@@ -65,6 +54,11 @@ pub struct Call {
 impl Call {
     /// A call without legs; its first event is `call.pending`.
     pub fn new(options: CallOptions) -> Self {
+        Self::on(options, &mut None)
+    }
+
+    /// The same, on a bench that is lent: what it has to say at once lies there.
+    pub fn on(options: CallOptions, lent: &mut Option<Box<Workbench>>) -> Self {
         let mut seed = Seed::new(options.seed);
         // Whole milliseconds, so that a timer that counts microseconds hits the tick exactly.
         let phase = seed.below(Samples::FRAME.as_millis() as u64) as i64;
@@ -82,19 +76,16 @@ impl Call {
             clips: Clips::default(),
             tracks: None,
             record_rate: Rate::Narrow,
-            outbox: Outbox::default(),
             signals: Signals::ready(),
             seed,
             next_tick: MediaTime::from_millis(phase),
             now: MediaTime::ZERO,
             reroute_at: None,
-            passing: Passing::default(),
-            spoken: vec![0; SPOKEN],
-            sum: Sum::default(),
-            mixed: Default::default(),
+            bench: Bench::default(),
             #[cfg(test)]
             broken: false,
         };
+        call.lend_bench(lent);
         let opened = call.options.given();
         call.tell(None, pending);
         call.tell(None, What::CommandGiven { command: opened });
@@ -137,8 +128,19 @@ impl Call {
 
     /// The next thing to do, until `None`.
     pub fn poll(&mut self) -> Option<Output<'_>> {
-        self.outbox.reuse();
-        self.outbox.take()
+        let outbox = &mut self.bench.on().outbox;
+        outbox.reuse();
+        outbox.take()
+    }
+
+    /// Lends the call a bench for what it is to do next; without, it works on one of its own.
+    pub fn lend_bench(&mut self, bench: &mut Option<Box<Workbench>>) {
+        self.bench.take(bench);
+    }
+
+    /// Takes the bench back, when `poll` has nothing more: what still lies on it is lost.
+    pub fn take_bench(&mut self, bench: &mut Option<Box<Workbench>>) {
+        self.bench.give_back(bench);
     }
 
     /// When `tick` is due; `None` once ended.
@@ -149,7 +151,7 @@ impl Call {
     fn enter(&mut self, now: MediaTime) {
         #[cfg(test)]
         assert!(!self.broken, "broken by a test");
-        self.outbox.reuse();
+        self.bench.on().outbox.reuse();
         self.now = self.now.max(now);
         if self.reroute_at.is_some_and(|at| at <= self.now) {
             self.reroute();
@@ -161,7 +163,7 @@ impl Call {
     }
 
     pub(super) fn tell(&mut self, leg: Option<LegId>, what: What) {
-        self.outbox.event(Event { at: self.now, leg, what });
+        self.bench.on().outbox.event(Event { at: self.now, leg, what });
     }
 
     /// From which timestamp on what is decided now holds on each leg.
@@ -259,7 +261,7 @@ impl Call {
             let leg = &mut self.legs[at];
             if leg.wanted != wanted {
                 leg.wanted = wanted;
-                leg.voice.prepare(wanted, &mut self.passing);
+                leg.voice.prepare(wanted);
             }
             match leg.path {
                 Path::Relay(_) => {}

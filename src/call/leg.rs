@@ -12,7 +12,7 @@ use crate::call::{LegMedia, LegSpec, LegView};
 use crate::event::{Address, Mode, Place, Role};
 use crate::id::LegId;
 use crate::media::blend::Blend;
-use crate::media::jitter::{Ear, MOST};
+use crate::media::jitter::{Ear, Frame, MOST};
 use crate::media::latch::{Latch, Verdict};
 use crate::media::level::Level;
 use crate::media::pcm::Rate;
@@ -157,16 +157,16 @@ impl Leg {
         self.party.place == Place::InConversation
     }
     /// Reads what it said for those who hear it at this tick.
-    pub fn read(&mut self, at: MediaTime) {
+    pub fn read(&mut self, at: MediaTime, ready: &mut Vec<Box<Frame>>) {
         if self.listened {
             self.voice.jitter.tick(at);
         }
         if self.tapped {
-            self.voice.pull(Ear::Tap, at);
+            self.voice.pull(Ear::Tap, at, ready);
             self.level.heard(self.voice.at(Ear::Tap, self.rate()).0);
         }
         if self.mixed {
-            self.voice.pull(Ear::Mix, at);
+            self.voice.pull(Ear::Mix, at, ready);
         }
     }
     /// Whether it is a supervisor who has taken over.

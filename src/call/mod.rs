@@ -28,6 +28,7 @@ mod supervise;
 mod ticks;
 mod voice;
 mod watch;
+mod workbench;
 
 pub use crate::media::volume::Volume;
 pub use engine::Call;
@@ -36,6 +37,7 @@ pub use keys::Key;
 pub use shape::Shape;
 pub use sound::Sound;
 pub use supervise::{May, Onward, Supervising};
+pub use workbench::Workbench;
 pub mod sdp;
 
 use crate::event::{Actor, Address, Consent, Event, Mode, Place, Role};

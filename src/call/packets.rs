@@ -5,6 +5,7 @@ use crate::call::engine::Call;
 use crate::call::leg::{Kind, Leg, Path};
 use crate::call::line;
 use crate::call::outbox::Outbox;
+use crate::call::workbench::Workbench;
 use crate::event::{Mode, Role};
 use crate::media::codec::g711::Law;
 use crate::media::dtmf;
@@ -72,12 +73,12 @@ impl Call {
         let now = self.now;
         let leg = &mut self.legs[at];
         let mark = mark(leg.live_mode(now)) | self.pause.mark();
-        leg.voice.take(now, packet, leg.listened.then_some(mark), &mut self.passing);
+        leg.voice.take(now, packet, leg.listened.then_some(mark), &mut self.bench.on().passing);
     }
 
     fn relay(&mut self, at: usize, to: usize, packet: &Packet<'_>) {
         let Some(stamp) = self.follow(at, to, packet) else { return };
-        send(&mut self.outbox, &mut self.legs[to], stamp, |out| out.extend_from_slice(packet.payload));
+        send(&mut self.bench.on().outbox, &mut self.legs[to], stamp, |out| out.extend_from_slice(packet.payload));
     }
 
     fn overlay(&mut self, at: usize, to: usize, packet: &Packet<'_>) {
@@ -92,19 +93,20 @@ impl Call {
         let Some(stamp) = self.follow(at, to, packet) else { return };
         // A late packet lies before what of the clip has left already: it passes without.
         let count = if stamp.late { 0 } else { self.lay(self.now, to, packet.payload.len()) };
-        let (clip, leg) = (&self.spoken[..count], &mut self.legs[to]);
+        let Workbench { outbox, spoken, .. } = self.bench.on();
+        let (clip, leg) = (&spoken[..count], &mut self.legs[to]);
         if count == 0 && !stamp.late {
             leg.blend.rest();
         }
         let mut blend = leg.blend;
-        send(&mut self.outbox, leg, stamp, |out| lay_over(packet.payload, [from, law], clip, &mut blend, out));
+        send(outbox, leg, stamp, |out| lay_over(packet.payload, [from, law], clip, &mut blend, out));
         self.legs[to].blend = blend;
     }
 
     /// Any codec to any: the packet's samples, with the clip added, in as few packets as the listener takes them.
     fn encode_anew(&mut self, at: usize, to: usize, packet: &Packet<'_>) {
         let (codec, rate, most) = (self.legs[to].media.codec, self.legs[to].rate(), self.legs[to].line.most());
-        let length = self.legs[at].voice.passing(rate, &mut self.passing).len();
+        let length = self.legs[at].voice.passing(rate, &mut self.bench.on().passing).len();
         let mut from = 0;
         loop {
             let piece = codec.piece(length - from, most);
@@ -119,17 +121,18 @@ impl Call {
             // An encoder goes forward only: what came late is lost to it.
             let Some(stamp) = stamp.filter(|s| !s.late) else { return };
             let count = self.lay(self.now, to, piece);
-            let under = self.passing.get(rate).get(from..from + piece).unwrap_or_default();
+            let Workbench { outbox, passing, spoken, .. } = self.bench.on();
+            let under = passing.get(rate).get(from..from + piece).unwrap_or_default();
             let leg = &mut self.legs[to];
             if count == 0 {
                 leg.blend.rest();
             }
-            for (n, (sample, under)) in self.spoken.iter_mut().zip(under).enumerate() {
+            for (n, (sample, under)) in spoken.iter_mut().zip(under).enumerate() {
                 *sample = leg.blend.sample(*under, if n < count { *sample } else { 0 });
             }
             let (id, target, named) = (leg.id(), leg.target(), leg.media.payload_type);
-            let (line, sender, pcm) = (&mut leg.line, &mut leg.sender, &self.spoken[..piece]);
-            self.outbox.send(id, Port::Rtp, target, |out| sender.count(line.write(stamp, named, pcm, out)));
+            let (line, sender, pcm) = (&mut leg.line, &mut leg.sender, &spoken[..piece]);
+            outbox.send(id, Port::Rtp, target, |out| sender.count(line.write(stamp, named, pcm, out)));
             from += piece;
         }
     }
@@ -141,8 +144,8 @@ impl Call {
         if self.legs[to].beside.is_empty() {
             return count;
         }
-        let Call { legs, spoken, now, .. } = self;
-        let Some(spoken) = spoken.get_mut(..length) else { return count };
+        let Call { legs, bench, now, .. } = self;
+        let Some(spoken) = bench.on().spoken.get_mut(..length) else { return count };
         spoken[count..].fill(0);
         let mut beside = std::mem::take(&mut legs[to].beside);
         let (party, mut blend, mut watch) = (legs[to].party, legs[to].blend, legs[to].watch.take());
@@ -164,8 +167,9 @@ impl Call {
     /// Puts the next `length` samples of the clip that `to` hears into `spoken`; answers how many there are.
     fn speak(&mut self, at: MediaTime, to: usize, length: usize) -> usize {
         let (party, rate) = (self.legs[to].party, self.legs[to].rate());
-        let length = length.min(self.spoken.len());
-        let Some((clip, read)) = self.clips.read(party, rate, &mut self.spoken[..length]) else { return 0 };
+        let spoken = &mut self.bench.on().spoken;
+        let length = length.min(spoken.len());
+        let Some((clip, read)) = self.clips.read(party, rate, &mut spoken[..length]) else { return 0 };
         self.whisper(at, to, clip, read);
         let recording = self.recording();
         let (Some(tracks), Some(clip), true) = (&mut self.tracks, self.clips.get(clip), recording) else {
@@ -201,7 +205,7 @@ impl Call {
         let leg = &mut self.legs[to];
         if leg.line.is_gathering() {
             let (id, target, named) = (leg.id(), leg.target(), leg.media.payload_type);
-            let (outbox, mut written) = (&mut self.outbox, Written::default());
+            let (outbox, mut written) = (&mut self.bench.on().outbox, Written::default());
             leg.line.flush(&mut leg.sender, |encoder, stamp, pcm| {
                 outbox.send(id, Port::Rtp, target, |out| written.add(line::write(encoder, stamp, named, pcm, out)));
             });
@@ -233,7 +237,7 @@ impl Call {
         let Some(stamp) = leg.sender.digit(now, origin, &packet.header) else { return };
         leg.sender.count(packet.payload.len());
         let theirs = leg.media.shape.dtmf_clock;
-        self.outbox.send(leg.id(), Port::Rtp, leg.target(), |out| {
+        self.bench.on().outbox.send(leg.id(), Port::Rtp, leg.target(), |out| {
             out.extend_from_slice(&stamp.header(named).bytes());
             match clock == theirs {
                 true => out.extend_from_slice(packet.payload),

@@ -10,6 +10,7 @@ use crate::call::pause::Pause;
 use crate::call::permission::{Permits, Purpose, allowed};
 use crate::call::voice::silence;
 use crate::call::watch::Whisperer;
+use crate::call::workbench::Workbench;
 use crate::call::{CallState, Port};
 use crate::event::{Mode, Role, What};
 use crate::media::jitter::{DELAY, Ear, Made};
@@ -41,7 +42,7 @@ impl Call {
     }
 
     fn round(&mut self, at: MediaTime, send: bool) {
-        self.legs.iter_mut().for_each(|leg| leg.read(at));
+        self.read(at);
         self.tap(at);
         if send {
             self.beep();
@@ -51,6 +52,7 @@ impl Call {
             }
         }
         self.watch_on();
+        self.put_down();
         self.settle();
         self.report();
     }
@@ -62,9 +64,19 @@ impl Call {
         for _ in 0..behind / Samples::FRAME.0 {
             let at = self.next_tick;
             self.next_tick = at + Samples::FRAME;
-            self.legs.iter_mut().for_each(|leg| leg.read(at));
+            self.read(at);
             self.tap(at);
+            self.put_down();
         }
+    }
+
+    fn read(&mut self, at: MediaTime) {
+        let ready = &mut self.bench.on().frames;
+        self.legs.iter_mut().for_each(|leg| leg.read(at, ready));
+    }
+    fn put_down(&mut self) {
+        let ready = &mut self.bench.on().frames;
+        self.legs.iter_mut().for_each(|leg| leg.voice.put_down(ready));
     }
 
     /// Ears and recording hear those in conversation; the media time is that of reception.
@@ -78,7 +90,7 @@ impl Call {
             for leg in self.legs.iter().filter(|l| is_side(l.party.role)) {
                 let rate = ears_rate(leg);
                 let (pcm, made) = voice_of(leg, (at, rate), Purpose::Transcribing, permits, &self.pause);
-                self.outbox.heard(leg.id(), leg.party.role, at, (rate, pcm), made == Made::Concealed);
+                self.bench.on().outbox.heard(leg.id(), leg.party.role, at, (rate, pcm), made == Made::Concealed);
             }
         }
         // A call that nobody has answered has nothing to record; a pause is recorded as silence.
@@ -88,20 +100,21 @@ impl Call {
     }
 
     fn record(&mut self, at: MediaTime) {
-        let (permits, rate, sum) = (self.permits(), self.record_rate, &mut self.sum);
+        let (permits, rate) = (self.permits(), self.record_rate);
+        let Workbench { outbox, sum, mixed, .. } = self.bench.on();
         let Some(tracks) = &mut self.tracks else { return };
-        for ((role, track), side) in [Role::Customer, Role::Agent].into_iter().zip(tracks).zip(&mut self.mixed) {
+        for ((role, track), side) in [Role::Customer, Role::Agent].into_iter().zip(tracks).zip(&mut *mixed) {
             sum.begin(rate);
             for leg in self.legs.iter().filter(|l| l.party.role == role) {
                 let (voice, _) = voice_of(leg, (at, rate), Purpose::Recording, permits, &self.pause);
-                self.outbox.record_leg(leg.id(), at, rate, voice);
+                outbox.record_leg(leg.id(), at, rate, voice);
                 sum.add(voice);
             }
             track.collect(at, sum);
             sum.frame(|s| track.limiter.sample(s), side);
         }
-        let [customer, agent] = &self.mixed;
-        self.outbox.record(at, rate, customer, agent);
+        let [customer, agent] = mixed;
+        outbox.record(at, rate, customer, agent);
     }
 
     /// A clip that cannot begin any more is not kept waiting for a turn that would let out what was meant otherwise.
@@ -141,7 +154,8 @@ impl Call {
         self.add_voices(to);
         let count = self.lay(at, to, rate.frame());
         self.add_whispers(at, to);
-        self.sum.add(&self.spoken[..count]);
+        let Workbench { sum, spoken, .. } = self.bench.on();
+        sum.add(&spoken[..count]);
         match self.legs[to].can_be_sent_to() {
             true => self.say(at, to),
             false => self.legs[to].line.drop_gathered(),
@@ -150,7 +164,7 @@ impl Call {
 
     /// Sends the sum to a leg, or gathers it for a longer packet; a clip's last samples do not wait.
     fn say(&mut self, at: MediaTime, to: usize) {
-        let Call { outbox, sum, mixed: [pcm, _], .. } = self;
+        let Workbench { outbox, sum, mixed: [pcm, _], .. } = self.bench.on();
         let leg = &mut self.legs[to];
         sum.fade(&mut leg.fader, leg.volume);
         sum.frame(|s| leg.blend.limit(s), pcm);
@@ -183,7 +197,8 @@ impl Call {
     /// Begins the sum with what the others say to a leg that is mixed for, whispers apart.
     fn add_voices(&mut self, to: usize) {
         let permits = self.permits();
-        let Call { legs, sum, now, .. } = self;
+        let Call { legs, bench, now, .. } = self;
+        let sum = &mut bench.on().sum;
         let listener = &legs[to];
         let rate = listener.rate();
         sum.begin(rate);
@@ -199,7 +214,8 @@ impl Call {
     /// Adds what supervisors whisper to a leg; an agent's other voices go down under it.
     fn add_whispers(&mut self, at: MediaTime, to: usize) {
         let (permits, now) = (self.permits(), self.now);
-        let Call { legs, sum, .. } = self;
+        let Call { legs, bench, .. } = self;
+        let sum = &mut bench.on().sum;
         let (mut blend, mut watch) = (legs[to].blend, legs[to].watch.take());
         let (listener, rate) = (&legs[to], legs[to].rate());
         let heard = |s: &&Leg| hears(now, permits, listener, s) && was_mixed_for(listener, s) && whispers(now, s);
@@ -233,7 +249,7 @@ impl Call {
         if !is_somewhere(target) {
             return;
         }
-        self.outbox.send(id, Port::Rtcp, target, |out| leg.write_report(now, leaving, out));
+        self.bench.on().outbox.send(id, Port::Rtcp, target, |out| leg.write_report(now, leaving, out));
     }
 }
 
@@ -365,7 +381,7 @@ mod tests {
         let mut marks = 0;
         for ms in (0..=120).step_by(20) {
             let leg = &mut call.legs[at];
-            leg.voice.pull(Ear::Mix, MediaTime::from_millis(ms));
+            leg.voice.pull(Ear::Mix, MediaTime::from_millis(ms), &mut Vec::new());
             marks |= leg.voice.at(Ear::Mix, Rate::Narrow).1;
         }
         assert_eq!(marks, mark(Mode::Whisper));

@@ -36,7 +36,8 @@ pub(crate) struct Voice {
 /// What is read in a tick: a frame, and the same at other rates.
 #[derive(Default)]
 struct Reading {
-    frame: Frame,
+    /// There from a tick's beginning to its end.
+    frame: Option<Box<Frame>>,
     copies: [Option<Box<FrameCopy>>; 3],
 }
 
@@ -48,8 +49,7 @@ struct FrameCopy {
     before: u8,
 }
 
-/// One packet's samples, at each rate made so far. One is used by all legs of a call.
-#[derive(Default)]
+/// One packet's samples, at each rate made so far.
 pub(crate) struct Passing {
     samples: [Vec<i16>; 3],
     made: [Option<usize>; 3],
@@ -107,7 +107,7 @@ impl Voice {
     }
 
     /// Makes ready for those who need it, and lets go of what nobody needs. Allocates.
-    pub fn prepare(&mut self, wanted: Wanted, passing: &mut Passing) {
+    pub fn prepare(&mut self, wanted: Wanted) {
         let native = self.codec.rate();
         self.needed = wanted.any();
         match self.needed {
@@ -115,7 +115,6 @@ impl Voice {
             // What it remembers is not to be heard by whoever needs it next.
             false => (self.decoder, self.next) = (None, None),
         }
-        passing.fit(native);
         for rate in Rate::ALL {
             self.tap.prepare(native, rate, wanted.tap[rate as usize]);
             self.mix.prepare(native, rate, wanted.mix[rate as usize]);
@@ -124,9 +123,6 @@ impl Voice {
             match packets && rate != native {
                 true => drop(resampler.get_or_insert_with(|| Box::new(Resampler::new(native, rate)))),
                 false => *resampler = None,
-            }
-            if packets {
-                passing.fit(rate);
             }
         }
     }
@@ -180,17 +176,25 @@ impl Voice {
         passing.get(rate)
     }
 
-    /// Reads the frame of a tick.
-    pub fn pull(&mut self, ear: Ear, tick: MediaTime) {
+    /// Reads the frame of a tick, into one of those that lie ready.
+    pub fn pull(&mut self, ear: Ear, tick: MediaTime, ready: &mut Vec<Box<Frame>>) {
         let reading = match ear {
             Ear::Tap => &mut self.tap,
             Ear::Mix => &mut self.mix,
         };
-        self.jitter.pull(ear, tick, &mut reading.frame);
-        if let (Some(noise), Made::Silent) = (&mut self.noise, reading.frame.made) {
-            noise.fill(&mut reading.frame.pcm);
+        let mut frame = reading.frame.take().or_else(|| ready.pop()).unwrap_or_default();
+        self.jitter.pull(ear, tick, &mut frame);
+        if let (Some(noise), Made::Silent) = (&mut self.noise, frame.made) {
+            noise.fill(&mut frame.pcm);
         }
-        reading.copy();
+        reading.copies.iter_mut().flatten().for_each(|copy| copy.follow(&frame));
+        reading.frame = Some(frame);
+    }
+
+    /// The tick is over: nobody reads its frames any more.
+    pub fn put_down(&mut self, ready: &mut Vec<Box<Frame>>) {
+        ready.extend(self.tap.frame.take());
+        ready.extend(self.mix.frame.take());
     }
 
     /// The tick's frame at a rate that is wanted, and the marks of all it is made of.
@@ -200,7 +204,7 @@ impl Voice {
 
     /// How the tick's frame was made.
     pub fn made(&self, ear: Ear) -> Made {
-        self.reading(ear).frame.made
+        self.reading(ear).frame.as_ref().map_or(Made::Silent, |frame| frame.made)
     }
 
     fn reading(&self, ear: Ear) -> &Reading {
@@ -213,7 +217,7 @@ impl Voice {
     /// As if its mix had been received in these modes.
     #[cfg(test)]
     pub fn mark_mix(&mut self, marks: u8) {
-        self.mix.frame.marks = marks;
+        self.mix.frame.get_or_insert_default().marks = marks;
     }
 }
 
@@ -222,18 +226,12 @@ impl Reading {
         self.copies.iter_mut().flatten().for_each(|c| c.forget());
     }
 
-    fn copy(&mut self) {
-        for copy in self.copies.iter_mut().flatten() {
-            copy.follow(&self.frame);
-        }
-    }
-
     /// The frame of a voice of rate `native` at a rate that is wanted, and the marks of all it is made of.
     fn at(&self, native: Rate, rate: Rate) -> (&[i16], u8) {
-        match &self.copies[rate as usize] {
-            Some(copy) => (&copy.pcm, copy.marks),
-            None if rate == native && self.frame.pcm.rate() == rate => (&self.frame.pcm, self.frame.marks),
-            None => (silence(rate), 0),
+        match (&self.copies[rate as usize], &self.frame) {
+            (Some(copy), Some(_)) => (&copy.pcm, copy.marks),
+            (None, Some(frame)) if rate == native && frame.pcm.rate() == rate => (&frame.pcm, frame.marks),
+            (Some(_) | None, Some(_) | None) => (silence(rate), 0),
         }
     }
 
@@ -269,13 +267,14 @@ impl FrameCopy {
 }
 
 impl Passing {
+    /// Room for a packet at every rate.
+    pub fn new() -> Self {
+        Passing { samples: Rate::ALL.map(|rate| vec![0; LONGEST * rate.frame()]), made: [None; 3] }
+    }
     /// The packet's samples at a rate, where they were made.
     pub fn get(&self, rate: Rate) -> &[i16] {
         let count = self.made[rate as usize].unwrap_or(0);
         self.samples[rate as usize].get(..count).unwrap_or_default()
-    }
-    fn fit(&mut self, rate: Rate) {
-        self.samples[rate as usize].resize(LONGEST * rate.frame(), 0);
     }
 }
 
@@ -322,14 +321,14 @@ mod tests {
     /// A frame at another rate begins with 2 ms of the frame before, and has its marks.
     #[test]
     fn a_copy_is_marked_with_all_it_is_made_of() {
-        let (mut voice, mut passing) = (Voice::new(Codec::Pcmu), Passing::default());
-        voice.prepare(wanted(&[Rate::Narrow, Rate::Wide], &[]), &mut passing);
+        let (mut voice, mut passing) = (Voice::new(Codec::Pcmu), Passing::new());
+        voice.prepare(wanted(&[Rate::Narrow, Rate::Wide], &[]));
         let mut marks = Vec::new();
         for (n, payload) in packets(Codec::Pcmu, 10, OpusWish::default()).iter().enumerate() {
             let header = header(n as u16, n as u32 * 160);
             let mark = if n < 5 { 1 } else { 2 };
             voice.take(at(20 * n as i64), &Packet { header, payload }, Some(mark), &mut passing);
-            voice.pull(Ear::Mix, at(20 * n as i64));
+            voice.pull(Ear::Mix, at(20 * n as i64), &mut Vec::new());
             marks.push((voice.at(Ear::Mix, Rate::Narrow).1, voice.at(Ear::Mix, Rate::Wide).1));
         }
         let change = marks.iter().position(|(narrow, _)| *narrow == 2).unwrap();
@@ -340,14 +339,14 @@ mod tests {
     #[test]
     fn nothing_is_left_of_what_is_forgotten() {
         for codec in Codec::ALL {
-            let (mut voice, mut passing) = (Voice::new(codec), Passing::default());
+            let (mut voice, mut passing) = (Voice::new(codec), Passing::new());
             let others: Vec<Rate> = Rate::ALL.into_iter().filter(|r| *r != codec.rate()).collect();
-            voice.prepare(wanted(&Rate::ALL, &others), &mut passing);
+            voice.prepare(wanted(&Rate::ALL, &others));
             for (n, payload) in packets(codec, 10, OpusWish::default()).iter().enumerate() {
                 let packet = Packet { header: header(n as u16, n as u32 * codec.clock() / 50), payload };
                 voice.take(at(20 * n as i64), &packet, Some(1), &mut passing);
                 others.iter().for_each(|r| assert!(loudest(voice.passing(*r, &mut passing)) > 3000));
-                voice.pull(Ear::Mix, at(20 * n as i64));
+                voice.pull(Ear::Mix, at(20 * n as i64), &mut Vec::new());
             }
             assert!(Rate::ALL.iter().all(|r| loudest(voice.at(Ear::Mix, *r).0) > 3000), "{codec:?}");
             voice.forget();
@@ -361,7 +360,7 @@ mod tests {
                 for rate in &others {
                     assert!(loudest(voice.passing(*rate, &mut passing)) < 20, "{codec:?} {rate:?} passing");
                 }
-                voice.pull(Ear::Mix, at(20 * n));
+                voice.pull(Ear::Mix, at(20 * n), &mut Vec::new());
                 assert!(Rate::ALL.iter().all(|r| loudest(voice.at(Ear::Mix, *r).0) < 20), "{codec:?} by the clock");
             }
         }
@@ -372,15 +371,15 @@ mod tests {
     #[test]
     fn a_lost_opus_packet_is_heard_from_the_next() {
         let wish = OpusWish { bitrate: Some(32_000), fec: true };
-        let (mut voice, mut passing) = (Voice::new(Codec::Opus), Passing::default());
-        voice.prepare(wanted(&[Rate::Full], &[]), &mut passing);
+        let (mut voice, mut passing) = (Voice::new(Codec::Opus), Passing::new());
+        voice.prepare(wanted(&[Rate::Full], &[]));
         for (n, payload) in packets(Codec::Opus, 40, wish).iter().enumerate() {
             let now = 20 * n as i64;
             if n % 10 != 5 {
                 let packet = Packet { header: header(n as u16, n as u32 * 960), payload };
                 voice.take(at(now), &packet, Some(1), &mut passing);
             }
-            voice.pull(Ear::Tap, at(now + 1));
+            voice.pull(Ear::Tap, at(now + 1), &mut Vec::new());
             assert!(n < 5 || voice.made(Ear::Tap) == Made::Heard, "packet {n}");
         }
     }
@@ -388,8 +387,8 @@ mod tests {
     /// RFC 3389: after the last voice comes noise of the level that was told, and no silence.
     #[test]
     fn told_noise_is_heard_until_the_voice_comes_back() {
-        let (mut voice, mut passing) = (Voice::new(Codec::Pcma), Passing::default());
-        voice.prepare(wanted(&[Rate::Narrow], &[]), &mut passing);
+        let (mut voice, mut passing) = (Voice::new(Codec::Pcma), Passing::new());
+        voice.prepare(wanted(&[Rate::Narrow], &[]));
         let payloads = packets(Codec::Pcma, 20, OpusWish::default());
         let mut take = |voice: &mut Voice, n: usize| {
             let packet = Packet { header: header(n as u16, n as u32 * 160), payload: &payloads[n % 20] };
@@ -397,28 +396,28 @@ mod tests {
         };
         (0..10).for_each(|n| {
             take(&mut voice, n);
-            voice.pull(Ear::Mix, at(20 * n as i64));
+            voice.pull(Ear::Mix, at(20 * n as i64), &mut Vec::new());
         });
         voice.take_noise(&[50]);
-        (10..25).for_each(|n| voice.pull(Ear::Mix, at(20 * n)));
+        (10..25).for_each(|n| voice.pull(Ear::Mix, at(20 * n), &mut Vec::new()));
         let level = loudest(voice.at(Ear::Mix, Rate::Narrow).0);
         // −50 dB below full scale is an RMS of 104, whose evenly spread samples reach 180.
         assert!((150..=180).contains(&level), "{level}");
         (25..35).for_each(|n| {
             take(&mut voice, n);
-            voice.pull(Ear::Mix, at(20 * n as i64));
+            voice.pull(Ear::Mix, at(20 * n as i64), &mut Vec::new());
         });
         assert!(loudest(voice.at(Ear::Mix, Rate::Narrow).0) > 3000);
-        (35..50).for_each(|n| voice.pull(Ear::Mix, at(20 * n)));
+        (35..50).for_each(|n| voice.pull(Ear::Mix, at(20 * n), &mut Vec::new()));
         assert_eq!(loudest(voice.at(Ear::Mix, Rate::Narrow).0), 0, "a voice that simply stops leaves silence");
     }
 
     /// Nobody listens: nothing is decoded.
     #[test]
     fn nothing_is_decoded_for_nobody() {
-        let (mut voice, mut passing) = (Voice::new(Codec::G722), Passing::default());
-        voice.prepare(wanted(&[Rate::Wide], &[]), &mut passing);
-        voice.prepare(Wanted::default(), &mut passing);
+        let (mut voice, mut passing) = (Voice::new(Codec::G722), Passing::new());
+        voice.prepare(wanted(&[Rate::Wide], &[]));
+        voice.prepare(Wanted::default());
         let packet = Packet { header: header(1, 1), payload: &[9; 160] };
         voice.take(at(0), &packet, None, &mut passing);
         assert!(passing.get(Rate::Wide).is_empty());

@@ -448,7 +448,7 @@ impl Call {
         }
         if leg.party.role == Role::Agent {
             match read.left > Blend::RELEASE_MS as usize * 48 {
-                true => leg.blend.cover(&self.spoken[..read.count]),
+                true => leg.blend.cover(&self.bench.on().spoken[..read.count]),
                 false => leg.blend.uncover(),
             }
         }

@@ -7,7 +7,7 @@ use super::wire::{LegIo, Room};
 use super::{Joins, Order, Reply, Sinks, Stranded, Traveller};
 use crate::call::fallback::{Fallback, Relayed};
 use crate::call::sdp::Keys;
-use crate::call::{Ack, Call, CallOptions, Command, LegMedia, Output, Port, Refusal, Supervising};
+use crate::call::{Ack, Call, CallOptions, Command, LegMedia, Output, Port, Refusal, Supervising, Workbench};
 use crate::event::{Event, What};
 use crate::id::{CallId, LegId};
 use crate::io::clock;
@@ -61,6 +61,8 @@ struct Edge {
     refused: u64,
     unprotected: u64,
     room: Box<Room>,
+    /// On which one call at a time works. Lost with a call that panics: the next makes another.
+    bench: Option<Box<Workbench>>,
 }
 
 #[derive(Clone, Copy)]
@@ -203,7 +205,7 @@ impl Thread {
     }
 
     fn open(&mut self, id: CallId, options: CallOptions) {
-        let logic = Logic::Whole(Box::new(Call::new(options)));
+        let logic = Logic::Whole(Box::new(Call::on(options, &mut self.edge.bench)));
         let index =
             self.slots.insert(Slot { id, began: clock::now(), logic, legs: Vec::new(), recording: Line::default() });
         self.by_id.insert(id, index);
@@ -428,10 +430,12 @@ impl Slot {
         let Logic::Whole(call) = &mut self.logic else { return None };
         let (id, legs, recording) = (self.id, &mut self.legs, &mut self.recording);
         let done = catch_unwind(AssertUnwindSafe(|| {
+            call.lend_bench(&mut edge.bench);
             let result = act(call);
             while let Some(output) = call.poll() {
                 edge.carry_out(id, legs, recording, output);
             }
+            call.take_bench(&mut edge.bench);
             result
         }));
         match done {
@@ -460,7 +464,8 @@ impl Slot {
 
 impl Edge {
     fn new(sockets: Box<dyn Sockets>, sinks: Sinks) -> Self {
-        Edge { sockets, sinks, received: 0, sent: 0, refused: 0, unprotected: 0, room: Box::new([0; DATAGRAM]) }
+        let room = Box::new([0; DATAGRAM]);
+        Edge { sockets, sinks, received: 0, sent: 0, refused: 0, unprotected: 0, room, bench: None }
     }
 
     fn carry_out(&mut self, call: CallId, legs: &mut [LegIo], recording: &mut Line, output: Output<'_>) {
