@@ -63,13 +63,10 @@ impl Alongside {
     pub fn begin(&mut self, now: i64, line: &Line, newest: Option<Newest>, length: usize) {
         let Some(newest) = newest.filter(|newest| newest.came >= self.since) else { return };
         let (length, packet) = (length as i64, newest.end - newest.at);
-        // What came only just may come too late next time: it is as good as not there.
-        let just = now - newest.came < self.rate.frame() as i64 / 40 && newest.end == line.end();
-        let doubtful = if just { packet } else { 0 };
         let late = self.waited > 0;
         let at = match self.at {
             Some(at) => self.go_on(at, line, length),
-            None => newest.end - doubtful - length.max(packet),
+            None => newest.end - length.max(packet),
         };
         let at = self.not_too_far(at, line.end() - length);
         self.at = Some(at);
@@ -77,8 +74,11 @@ impl Alongside {
             return;
         }
         self.now = line.end() - at - length;
-        let spare = self.now - doubtful;
-        self.spare.saw(if late { spare.min(0) } else { spare }, length, self.bucket());
+        // What came only just may come too late next time: nobody goes nearer for it, and nobody goes back for a doubt.
+        let just = now - newest.came < self.rate.frame() as i64 / 40 && newest.end == line.end();
+        let sure = self.now - if just { packet } else { 0 };
+        let spare = if late { self.now.min(0) } else { self.now.min(sure.max(0)) };
+        self.spare.saw(spare, length, self.bucket());
     }
 
     /// The next samples, a frame at most; answers the marks of all they are made of.
