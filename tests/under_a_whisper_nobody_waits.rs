@@ -178,14 +178,20 @@ fn speaking(n: u64) -> i16 {
     if n % 16_000 < 12_000 { voice as i16 } else { 0 }
 }
 
+/// A rush in which no moment is like another, with the same cracks.
+fn rushing(n: u64) -> i16 {
+    if n % 8000 < 8 { level(2 * LEVELS - 1) } else { Seed::new(n).bits() as i8 as i16 * 8 }
+}
+
 /// 300 ms in which nothing comes or goes, then everything at once, whoever's packets are read first.
 #[test]
 fn in_time_again_after_a_stall() {
-    for phase in [0, 1, 7, 13, 19] {
+    let voices: [fn(u64) -> i16; 2] = [speaking, rushing];
+    for (phase, voice) in [0, 1, 7, 13, 19].into_iter().flat_map(|phase| voices.map(|voice| (phase, voice))) {
         for first in [false, true] {
             let mut scene = Scene::new(Mode::Whisper, 20, 20, phase, first);
             let supervisor = scene.supervisor;
-            scene.stage.phone(supervisor).sound = Box::new(speaking);
+            scene.stage.phone(supervisor).sound = Box::new(voice);
             scene.stage.run(6000);
             let normal = scene.cracks(scene.first);
             scene.stage.stall(300);

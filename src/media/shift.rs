@@ -21,11 +21,11 @@ const VIEW: usize = 960 + 720;
 /// From here on one hurries: a step in every other frame (about a quarter faster in speech) instead of every fourth, so
 /// that 200 ms too many are gone well within 2 s.
 const HURRY_MS: i64 = 40;
-/// How like the places of a step must be at first, in hundredths; each frame that finds none asks for less, so that
-/// every delay ends. Above 90 a step is not heard; the last resort, a fair likeness, is still blended.
-const ALIKE: u16 = 92;
-const ALIKE_HURRIED: u16 = 75;
-const LESS_A_FRAME: u16 = 2;
+/// How like the places of a step must be at first, in hundredths, and how much less each frame asks for that finds none, so
+/// that every delay ends. Above 90 a step is not heard; the last resort, a fair likeness, is still blended. In a rush, where
+/// no moment is like another and a step is not heard either, one who hurries must find one soon.
+const ALIKE: [u16; 2] = [92, 2];
+const ALIKE_HURRIED: [u16; 2] = [75, 15];
 
 /// When a reader makes steps: no more often, and between no places less alike, than its way is long.
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,9 +47,9 @@ impl Steps {
             return None;
         }
         let hurried = wanted.abs() > HURRY_MS * i64::from(rate.hz()) / 1000;
-        let asked = if hurried { ALIKE_HURRIED } else { ALIKE };
+        let [asked, less] = if hurried { ALIKE_HURRIED } else { ALIKE };
         let step = find(line, at, wanted, rate)?;
-        if step.likeness * 100.0 < f32::from(asked.saturating_sub(LESS_A_FRAME * self.tried)) {
+        if step.likeness * 100.0 < f32::from(asked.saturating_sub(less.saturating_mul(self.tried))) {
             self.tried += 1;
             return None;
         }
