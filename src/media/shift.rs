@@ -22,10 +22,11 @@ const VIEW: usize = 960 + 720;
 /// that 200 ms too many are gone well within 2 s.
 const HURRY_MS: i64 = 40;
 /// How like the places of a step must be at first, in hundredths, and how much less each frame asks for that finds none, so
-/// that every delay ends. Above 90 a step is not heard; the last resort, a fair likeness, is still blended. In a rush, where
-/// no moment is like another and a step is not heard either, one who hurries must find one soon.
+/// that every delay ends. Above 90 a step is not heard; the last resort, a fair likeness, is still blended.
 const ALIKE: [u16; 2] = [92, 2];
-const ALIKE_HURRIED: [u16; 2] = [75, 15];
+const ALIKE_HURRIED: [u16; 2] = [75, 25];
+/// After so many frames it may be made where nothing is like anything: in noise no step is heard.
+const NOISE_AFTER: u16 = 4;
 
 /// When a reader makes steps: no more often, and between no places less alike, than its way is long.
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,7 +50,8 @@ impl Steps {
         let hurried = wanted.abs() > HURRY_MS * i64::from(rate.hz()) / 1000;
         let [asked, less] = if hurried { ALIKE_HURRIED } else { ALIKE };
         let step = find(line, at, wanted, rate)?;
-        if step.likeness * 100.0 < f32::from(asked.saturating_sub(less.saturating_mul(self.tried))) {
+        let noise = step.likeness < UNLIKE && self.tried >= NOISE_AFTER;
+        if !noise && step.likeness * 100.0 < f32::from(asked.saturating_sub(less.saturating_mul(self.tried))) {
             self.tried += 1;
             return None;
         }
