@@ -78,7 +78,7 @@ impl Alongside {
         let just = now - newest.came < self.rate.frame() as i64 / 40 && newest.end == line.end();
         let sure = self.now - if just { packet } else { 0 };
         let spare = if late { self.now.min(0) } else { self.now.min(sure.max(0)) };
-        self.spare.saw(spare, length, self.bucket());
+        self.spare.saw(spare, length, now, self.bucket());
     }
 
     /// The next samples, a frame at most; answers the marks of all they are made of.
@@ -189,20 +189,23 @@ struct Spare {
     least: [i64; BUCKETS],
     filled: usize,
     current: usize,
-    /// Samples read in the present bucket.
+    /// Samples read in the present bucket, and when the first of them were.
     read: i64,
+    since: i64,
 }
 
 impl Spare {
-    fn saw(&mut self, spare: i64, length: i64, bucket: i64) {
+    /// What comes all at once after a stall is one bucket however much it is: a lone stall is forgiven.
+    fn saw(&mut self, spare: i64, length: i64, now: i64, bucket: i64) {
         if self.read == 0 {
             self.least[self.current] = i64::MAX;
+            self.since = now;
         }
         self.filled = self.filled.max(self.current + 1);
         let least = &mut self.least[self.current];
         *least = spare.min(*least);
         self.read += length;
-        if self.read >= bucket {
+        if self.read >= bucket && now - self.since >= bucket / 2 {
             self.read = 0;
             self.current = (self.current + 1) % BUCKETS;
         }
