@@ -6,13 +6,13 @@ use crate::call::keys::{Key, Keypad, Way};
 use crate::call::line::Line;
 use crate::call::mode::Party;
 use crate::call::supervise::{Onward, Supervision};
-use crate::call::voice::{Voice, Wanted};
+use crate::call::voice::{Frames, Voice, Wanted};
 use crate::call::watch::Watch;
 use crate::call::{LegMedia, LegSpec, LegView};
 use crate::event::{Address, Mode, Place, Role};
 use crate::id::LegId;
 use crate::media::blend::Blend;
-use crate::media::jitter::{Ear, Frame, MOST};
+use crate::media::jitter::{Ear, MOST};
 use crate::media::latch::{Latch, Verdict};
 use crate::media::level::Level;
 use crate::media::pcm::Rate;
@@ -157,7 +157,7 @@ impl Leg {
         self.party.place == Place::InConversation
     }
     /// Reads what it said for those who hear it at this tick.
-    pub fn read(&mut self, at: MediaTime, ready: &mut Vec<Box<Frame>>) {
+    pub fn read(&mut self, at: MediaTime, ready: &mut Frames) {
         if self.listened {
             self.voice.jitter.tick(at);
         }

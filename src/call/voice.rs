@@ -33,6 +33,10 @@ pub(crate) struct Voice {
     passing: [Option<Box<Resampler>>; 3],
 }
 
+/// Frames that lie ready. Boxes, for they go from hand to hand and one is two kilobytes.
+#[expect(clippy::vec_box)]
+pub(crate) type Frames = Vec<Box<Frame>>;
+
 /// What is read in a tick: a frame, and the same at other rates.
 #[derive(Default)]
 struct Reading {
@@ -177,7 +181,7 @@ impl Voice {
     }
 
     /// Reads the frame of a tick, into one of those that lie ready.
-    pub fn pull(&mut self, ear: Ear, tick: MediaTime, ready: &mut Vec<Box<Frame>>) {
+    pub fn pull(&mut self, ear: Ear, tick: MediaTime, ready: &mut Frames) {
         let reading = match ear {
             Ear::Tap => &mut self.tap,
             Ear::Mix => &mut self.mix,
@@ -192,7 +196,7 @@ impl Voice {
     }
 
     /// The tick is over: nobody reads its frames any more.
-    pub fn put_down(&mut self, ready: &mut Vec<Box<Frame>>) {
+    pub fn put_down(&mut self, ready: &mut Frames) {
         ready.extend(self.tap.frame.take());
         ready.extend(self.mix.frame.take());
     }

@@ -5,8 +5,7 @@
 //! A call alone makes its own.
 
 use crate::call::outbox::Outbox;
-use crate::call::voice::Passing;
-use crate::media::jitter::Frame;
+use crate::call::voice::{Frames, Passing};
 use crate::media::mix::Sum;
 use crate::media::pcm::Pcm;
 
@@ -26,7 +25,7 @@ pub struct Workbench {
     pub(super) sum: Sum,
     pub(super) mixed: [Pcm; 2],
     /// What legs said in a tick, while nobody reads it.
-    pub(super) frames: Vec<Box<Frame>>,
+    pub(super) frames: Frames,
 }
 
 impl Workbench {

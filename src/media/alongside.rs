@@ -63,11 +63,13 @@ impl Alongside {
     pub fn begin(&mut self, now: i64, line: &Line, newest: Option<Newest>, length: usize) {
         let Some(newest) = newest.filter(|newest| newest.came >= self.since) else { return };
         let (length, packet) = (length as i64, newest.end - newest.at);
-        let late = self.waited > 0;
+        let waited = self.waited > 0;
         let at = match self.at {
             Some(at) => self.go_on(at, line, length),
             None => newest.end - length.max(packet),
         };
+        // Who begins anew was not late.
+        let late = waited && self.spare.filled > 0;
         let at = self.not_too_far(at, line.end() - length);
         self.at = Some(at);
         if self.waited > 0 {
