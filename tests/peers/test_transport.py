@@ -14,6 +14,7 @@ import tempfile
 import time
 
 import audio
+import matrix
 from baresip import Phone, free_ports
 from registrar import Registrar
 from sotto import TRUNK, Sotto
@@ -67,7 +68,7 @@ def sipp(folder):
     port = free_ports(1)
     step = f'{{connect = {{to = "sip:agent@127.0.0.1:{port};transport=tcp"}}}}'
     server, processes = Sotto(folder / "sotto", f"[[route]]\nsteps = [ {step} ]\n", transport="tcp"), []
-    fields = {"FORMATS": "0 8 101", "TALK": "500", "RING": "200", "ANSWER": "200 OK", "NUMBER": "100"}
+    fields = {"FORMATS": "0 8 101", "TALK": "500", "RING": "200", "ANSWER": "200 OK", "NUMBER": "100", "CALLER": "5550100", "MATRIX": ""}
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as media:
             media.bind(("127.0.0.1", 0))
@@ -207,4 +208,4 @@ def talk(name, server, customer, agent):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(matrix.run(main, {"TCP": "sipp baresip", **{row: "baresip kamailio" for row in ("TLS", "digest", "registration", "record-routing")}}))
