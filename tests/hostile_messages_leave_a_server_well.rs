@@ -70,7 +70,9 @@ async fn over_udp() {
 
 /// With a number in its Call-ID, by which answers to it are known.
 fn named(bytes: &[u8], n: u32) -> Vec<u8> {
-    let Some(at) = bytes.windows(10).position(|w| w.eq_ignore_ascii_case(b"\r\nCall-ID:")) else { return bytes.to_vec() };
+    let Some(at) = bytes.windows(10).position(|w| w.eq_ignore_ascii_case(b"\r\nCall-ID:")) else {
+        return bytes.to_vec();
+    };
     [&bytes[..at + 10], format!(" n{n}-").as_bytes(), bytes[at + 10..].trim_ascii_start()].concat()
 }
 

@@ -119,9 +119,9 @@ async fn asked_on_a_connection(server: SocketAddr, bytes: &[u8], patience: Durat
         while let Ok(count @ 1..) = stream.read(&mut chunk).await {
             came.extend_from_slice(&chunk[..count]);
             let text = String::from_utf8_lossy(&came).into_owned();
-            let statuses = text.lines().filter_map(|l| l.strip_prefix("SIP/2.0 ")?.get(..3).map(str::to_owned));
-            if let Some(last) = statuses.filter(|s| !s.starts_with('1')).last() {
-                return last;
+            let mut statuses = text.lines().filter_map(|l| l.strip_prefix("SIP/2.0 ")?.get(..3).map(str::to_owned));
+            if let Some(first) = statuses.find(|s| !s.starts_with('1')) {
+                return first;
             }
         }
         "-".into()
