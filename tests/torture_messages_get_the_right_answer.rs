@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Mutex;
 
 const ROUTES: &str = r#"
 [[route]]
@@ -25,6 +26,9 @@ const OWED: Duration = Duration::from_secs(5);
 const NOT_OWED: Duration = Duration::from_millis(300);
 /// What the process may grow by over all rounds: its allocator keeps some of what was freed.
 const GROWTH: u64 = 8 << 20;
+
+/// What one of these tests takes of memory is no growth of another's.
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// A message, and the statuses that are right by each transport; `-` is none.
 struct Torture {
@@ -73,6 +77,7 @@ fn all_of_them_are_here() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn as_datagrams() {
+    let _alone = ALONE.lock().await;
     let house = house().await;
     let mut wrong = Vec::new();
     for Torture { name, bytes, udp, .. } in all() {
@@ -95,6 +100,7 @@ async fn as_datagrams() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_connections() {
+    let _alone = ALONE.lock().await;
     let house = house().await;
     let server = house.server().local_addresses()[1];
     let mut wrong = Vec::new();
@@ -133,6 +139,7 @@ async fn asked_on_a_connection(server: SocketAddr, bytes: &[u8], patience: Durat
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_of_them_stays() {
     const ROUNDS: usize = 60;
+    let _alone = ALONE.lock().await;
     let house = house().await;
     let (messages, mut early) = (all(), 0);
     for round in 0..ROUNDS {
