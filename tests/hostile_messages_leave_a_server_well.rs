@@ -93,6 +93,9 @@ async fn until_read(phone: &Phone, n: u32, silent: &[u32]) -> usize {
 }
 
 fn check(came: &Came, silent: &[u32]) {
+    if came.0 == "\r\n" {
+        return; // to an empty message, which is a keep-alive
+    }
     assert!((100..=699).contains(&came.status()), "{came:?}");
     assert!(came.0.contains("\r\n\r\n"), "an answer ends with an empty line: {came:?}");
     let number = came.header("Call-ID").and_then(|id| id.strip_prefix('n')?.split_once('-')?.0.parse().ok());
