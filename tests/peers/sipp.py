@@ -9,7 +9,7 @@ import matrix
 from baresip import free_ports
 
 SCENARIOS = pathlib.Path(__file__).parent / "sipp"
-DEFAULTS = {"FORMATS": "0 8 101", "TALK": "500", "RING": "200", "ANSWER": "200 OK", "NUMBER": "100", "CALLER": "5550100", "MATRIX": ""}
+DEFAULTS = {"FORMATS": "0 8 101", "TALK": "500", "RING": "200", "ANSWER": "200 OK", "NUMBER": "100", "MATRIX": ""}
 
 
 class Sipp:

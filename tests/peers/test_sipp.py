@@ -122,7 +122,7 @@ def joins_and_replaces(folder):
 
 def is_summoned(folder):
     with Floor(folder) as floor:
-        phone = floor.sipp("phone", "agent_answers", CALLER="sotto", MATRIX="summoned supervisor")
+        phone = floor.sipp("phone", "supervisor_is_called")
         status, answer = floor.server.request("POST", f"/v1/calls/{floor.call}/supervisors", {"to": phone.uri, "mode": "whisper"})
         assert status == 202, (status, answer)
         joined = floor.server.wait_for_event(floor.call, "supervisor.joined", who=phone.uri, mode="whisper")

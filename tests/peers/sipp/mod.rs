@@ -335,14 +335,7 @@ impl Peer {
 fn filled(scenario: &str, set: &[(&str, &str)], media: u16) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/peers/sipp/{scenario}.xml"));
     let mut text = std::fs::read_to_string(path).unwrap();
-    let defaults = [
-        ("FORMATS", "0 8 101"),
-        ("TALK", "500"),
-        ("RING", "200"),
-        ("ANSWER", "200 OK"),
-        ("CALLER", "5550100"),
-        ("MATRIX", ""),
-    ];
+    let defaults = [("FORMATS", "0 8 101"), ("TALK", "500"), ("RING", "200"), ("ANSWER", "200 OK"), ("MATRIX", "")];
     for (name, value) in set.iter().chain(&defaults) {
         text = text.replace(&format!("@{name}@"), value);
     }
