@@ -135,6 +135,11 @@ impl House {
         self.told.lock().unwrap().clone()
     }
 
+    /// Forgets what happened so far: for tests that look at memory.
+    pub fn forget(&self) {
+        self.told.lock().unwrap().clear();
+    }
+
     /// Why calls ended, in order.
     pub fn endings(&self) -> Vec<String> {
         let reason = |e: &Arc<Recorded>| match &e.event.what {
