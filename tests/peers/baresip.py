@@ -56,20 +56,21 @@ class Phone:
     """A phone with one account. It answers by itself; `dial` names whom it calls at once instead.
 
     `mediaenc`: `srtp` offers a key on a line of plain RTP, `srtp-mand` speaks SRTP alone. `codec`: the only one it
-    speaks, else G.711. `more`: further lines of its configuration. `account`: further parameters of its account.
+    speaks, else G.711. `more`: further lines of its configuration. `account`: further parameters of its account. Unless it
+    `answers` it rings.
     """
 
     # What it prints when it is ready, when a call stands, and when it is over.
     READY, CONNECTED, ENDED = "baresip is ready", "Call established", "terminated"
 
-    def __init__(self, folder, user, dial=None, mediaenc=None, codec=None, more="", account=""):
+    def __init__(self, folder, user, dial=None, mediaenc=None, codec=None, more="", account="", answers=True):
         folder.mkdir(exist_ok=True)
         self.folder, self.user = folder, user
         self.port, self.console = free_ports(2), free_ports(1)
         sound = CODECS[codec or "PCMU"]._asdict()
         (folder / "config").write_text(CONFIG.format(port=self.port, console=self.console, folder=folder, modules=MODULES, **sound) + more)
         codecs = sound["name"] if codec else "pcmu/8000/1,pcma/8000/1"
-        line = f"<sip:{user}@127.0.0.1:{self.port}>;regint=0;answermode=auto;audio_codecs={codecs}"
+        line = f"<sip:{user}@127.0.0.1:{self.port}>;regint=0;answermode={'auto' if answers else 'manual'};audio_codecs={codecs}"
         line += f";mediaenc={mediaenc}" if mediaenc else ""
         (folder / "accounts").write_text(line + account + "\n")
         (folder / "contacts").touch()

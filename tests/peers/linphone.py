@@ -20,29 +20,33 @@ ipv6_migration_done=1
 use_ipv6=0
 use_info=0
 use_rfc2833=1
-[rtp]
+{sip}[rtp]
 audio_rtp_port=-1
 [sound]
 echocancellation=0
 [video]
 enabled=0
+[misc]
+real_early_media=1
 """
 
 
 class Linphone:
-    """A phone with one account. It answers by itself; `dial` names whom it calls at once instead."""
+    """A phone with one account. It answers by itself; `dial` names whom it calls at once instead. `sip`: further lines of
+    its configuration; with a `log` of 6 it prints every message. Unless it `answers` it rings until `answer`.
+    """
 
     # What it prints when it is ready, when a call stands, and when it is over.
     READY, CONNECTED, ENDED = "Using wav files", " connected.", " ended ("
 
-    def __init__(self, folder, user, dial=None):
+    def __init__(self, folder, user, dial=None, sip="", log=0, answers=True):
         folder.mkdir(exist_ok=True)
         (folder / ".local/share/linphone").mkdir(parents=True)
         self.folder, self.user, self.port = folder, user, free_ports(1)
-        (folder / "rc").write_text(CONFIG.format(port=self.port, user=user))
+        (folder / "rc").write_text(CONFIG.format(port=self.port, user=user, sip=sip))
         self.log = open(folder / "log", "wb")
         environment = {**os.environ, "HOME": str(folder), "XDG_DATA_HOME": str(folder / ".local/share"), "XDG_CONFIG_HOME": str(folder / ".config")}
-        command = ["linphonec", "-c", str(folder / "rc"), "-d", "0"] + ([] if dial else ["-a"])
+        command = ["linphonec", "-c", str(folder / "rc"), "-d", str(log)] + (["-a"] if answers and not dial else [])
         self.process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=self.log, stderr=self.log)
         self.say("soundcard use files", f"play {folder}/source.wav", f"record {folder}/heard.wav")
         if dial:
@@ -77,6 +81,9 @@ class Linphone:
 
     def resume(self):
         self.say("resume")
+
+    def answer(self):
+        self.say("answer")
 
     def hang_up(self):
         """Ends the call, if it is up, and the phone."""

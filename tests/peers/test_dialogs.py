@@ -10,6 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import audio
+import matrix
 from baresip import Phone
 from sotto import Sotto
 from test_supervisor import ROUTE
@@ -110,4 +111,4 @@ def is_called_in_turn(folder):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(matrix.run(main, {"hold": "baresip", "targets in turn": "baresip"}))

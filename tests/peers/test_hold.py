@@ -10,6 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import audio
+import matrix
 from baresip import Phone, free_ports
 from linphone import Linphone
 from proxy import Proxy
@@ -115,4 +116,4 @@ def report(holder, makers, proxied, sent, receives, heard):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(matrix.run(main, {"hold": "baresip linphone kamailio rtpengine", "re-INVITE": "baresip linphone kamailio"}))

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 
+import matrix
 from baresip import Phone
 from linphone import Linphone
 from test_supervisor import Phones, report, talk
@@ -26,4 +27,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(matrix.run(main, {row: "linphone" for row in ("call", "star codes", "keys", "takeover")}))

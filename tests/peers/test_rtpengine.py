@@ -7,6 +7,7 @@ import pathlib
 import sys
 import tempfile
 
+import matrix
 from test_supervisor import report, talk
 
 
@@ -16,4 +17,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(matrix.run(main, {row: "baresip kamailio rtpengine" for row in ("call", "record-routing", "star codes", "keys", "takeover")}))

@@ -18,6 +18,7 @@ import threading
 import time
 
 import audio
+import matrix
 from baresip import Phone, free_ports
 from sotto import ROOT, Sotto
 
@@ -235,4 +236,4 @@ def silent(streams):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(matrix.run(main, {"SIPREC": "sipp"}))

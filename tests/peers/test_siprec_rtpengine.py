@@ -9,6 +9,7 @@ import tempfile
 import time
 
 import audio
+import matrix
 from baresip import Phone, free_ports
 from proxy import Proxy
 from recording_client import RecordingClient
@@ -85,4 +86,4 @@ def undisturbed(phones):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(matrix.run(main, {"SIPREC": "rtpengine"}))

@@ -10,6 +10,7 @@ import tempfile
 import time
 
 import audio
+import matrix
 from baresip import Phone
 from sotto import Sotto
 from test_who_hears_whom import connected
@@ -94,4 +95,4 @@ def report(encryption, heard):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(matrix.run(main, {"SRTP": "baresip"}))

@@ -14,6 +14,7 @@ import tempfile
 import time
 
 import audio
+import matrix
 from baresip import Phone, free_ports
 from proxy import Proxy
 from sotto import Sotto
@@ -207,4 +208,4 @@ def piece(recording, before_end):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(matrix.run(main, {row: "baresip" for row in ("star codes", "keys", "takeover", "summoned supervisor", "SRTP")}))

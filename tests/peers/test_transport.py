@@ -14,6 +14,7 @@ import tempfile
 import time
 
 import audio
+import matrix
 from baresip import Phone, free_ports
 from registrar import Registrar
 from sotto import TRUNK, Sotto
@@ -207,4 +208,4 @@ def talk(name, server, customer, agent):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(matrix.run(main, {"TCP": "sipp baresip", **{row: "baresip kamailio" for row in ("TLS", "digest", "registration", "record-routing")}}))

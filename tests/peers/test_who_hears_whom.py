@@ -10,6 +10,7 @@ import tempfile
 import time
 
 import audio
+import matrix
 import numpy as np
 from baresip import Phone
 from sotto import Sotto
@@ -139,4 +140,4 @@ def report(heard):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(matrix.run(main, {"call": "baresip"}))

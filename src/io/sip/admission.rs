@@ -161,7 +161,7 @@ pub fn admit(board: &Switchboard, request: &Request, origin: &Origin) -> Result<
 }
 
 /// Who a trunk says that its caller is (RFC 3325 §9.1), as `user@host`: trunks are trusted with that.
-fn identity(request: &Request) -> Option<String> {
+pub(super) fn identity(request: &Request) -> Option<String> {
     let asserted = request.p_asserted_identity_header()?;
     let first = *split_list(asserted.value()).first()?;
     let uri = first.split_once('<').map_or(first, |(_, rest)| rest.split_once('>').map_or(rest, |(uri, _)| uri));
@@ -169,7 +169,7 @@ fn identity(request: &Request) -> Option<String> {
     Some(format!("{}@{}", uri.user()?, uri.host()))
 }
 
-fn authorization(header: &Header) -> Option<&str> {
+pub(super) fn authorization(header: &Header) -> Option<&str> {
     match header {
         Header::Authorization(value) => Some(value.value()),
         _ => None,

@@ -27,9 +27,9 @@ const SERVED: [&str; 5] = ["timer", "100rel", "join", "replaces", OPTION];
 /// What the stack reads of a datagram; it cuts longer ones without a word.
 pub const STACK_LIMIT: usize = 8192;
 /// What may come as a datagram: a head that fits there with a ticket for its body, whatever the body has.
-const DATAGRAM: Limits = Limits { head: STACK_LIMIT - 128, response: STACK_LIMIT };
+pub(super) const DATAGRAM: Limits = Limits { head: STACK_LIMIT - 128, response: STACK_LIMIT };
 /// What a connection carries: its framing bounds the body.
-const STREAM: Limits = Limits { head: frame::MAX_HEAD, response: frame::MAX_HEAD + frame::MAX_BODY };
+pub(super) const STREAM: Limits = Limits { head: frame::MAX_HEAD, response: frame::MAX_HEAD + frame::MAX_BODY };
 /// When a caller may try again while we are full (RFC 3261 §20.33).
 const RETRY_AFTER: &str = "5";
 
@@ -52,11 +52,11 @@ pub struct Door {
 }
 
 /// Bytes a message may have.
-struct Limits {
+pub(super) struct Limits {
     /// The head of a request.
-    head: usize,
+    pub head: usize,
     /// A whole response.
-    response: usize,
+    pub response: usize,
 }
 
 /// What becomes of a message.
@@ -128,9 +128,7 @@ impl Door {
             let call_id = head.first("call-id").unwrap_or_default();
             board.line(call_id, tag).ok_or_else(gone)?;
         }
-        known(head)?;
-        key?;
-        served(head)?;
+        serves(head, key)?;
         match head.method.as_str() {
             "CANCEL" => Err(gone()),
             "INVITE" if head.to_tag().is_none() => self.room(&board),
@@ -178,6 +176,13 @@ fn outsider(board: &Switchboard, head: &Head, from: &Origin) -> Result<(), Fault
     }
 }
 
+/// Whether this is for us at all, whoever asks; `key` is what [`understood`] made of it.
+pub(super) fn serves(head: &Head, key: Result<TransactionKey, Fault>) -> Result<(), Fault> {
+    known(head)?;
+    key?;
+    served(head)
+}
+
 /// Whether method and scheme are known at all; the stack drops others in silence.
 fn known(head: &Head) -> Result<(), Fault> {
     let method = head.method.as_str();
@@ -208,7 +213,7 @@ fn served(head: &Head) -> Result<(), Fault> {
 }
 
 /// Whether the stack below can work with it; it drops in silence what it cannot read.
-fn understood(head: &Head, datagram: &[u8], limit: usize) -> Result<TransactionKey, Fault> {
+pub(super) fn understood(head: &Head, datagram: &[u8], limit: usize) -> Result<TransactionKey, Fault> {
     let unread = |what: &str| Fault::bad(format!("{what} cannot be read"));
     if datagram.len().saturating_sub(head.body) > limit {
         return Err(Fault::new(513, format!("the headers of a message may have {limit} bytes here")));
@@ -227,7 +232,7 @@ fn understood(head: &Head, datagram: &[u8], limit: usize) -> Result<TransactionK
 }
 
 /// The answer, and where it goes (RFC 3261 §18.2.2, RFC 3581 §4).
-fn response(head: &Head, fault: &Fault, tag: &str, from: SocketAddr) -> (Vec<u8>, SocketAddr) {
+pub(super) fn response(head: &Head, fault: &Fault, tag: &str, from: SocketAddr) -> (Vec<u8>, SocketAddr) {
     let mut text = format!("SIP/2.0 {} {}\r\n", fault.status, fault.reason);
     let mut to = from;
     let mut line = |name: &str, value: &str| {

@@ -250,7 +250,7 @@ async fn info(line: &Arc<Line>, transaction: &mut Transaction) {
 
 /// The key of a body: `Signal=5` with other lines (application/dtmf-relay, as phones write it), or the digit alone
 /// (application/dtmf).
-fn key(body: &[u8]) -> Option<Key> {
+pub(super) fn key(body: &[u8]) -> Option<Key> {
     let text = std::str::from_utf8(body).ok()?;
     let named = text.lines().find_map(|line| {
         let (name, value) = line.split_once('=')?;

@@ -31,6 +31,7 @@ mod dial;
 mod digest;
 mod door;
 mod early;
+pub mod edge;
 mod endings;
 mod exchange;
 mod fault;

@@ -3,14 +3,12 @@
 
 use crate::config::{Listen, Transport};
 use crate::io::sip::USER_AGENT;
-use crate::io::sip::challenges::Challenges;
 use crate::io::sip::cloakroom::Cloakroom;
 use crate::io::sip::datagrams::Datagrams;
 use crate::io::sip::door::{Door, Origin};
 use crate::io::sip::exchange::Exchange;
 use crate::io::sip::flow::stack_transport;
 use crate::io::sip::inspectors::Inspectors;
-use crate::io::sip::reliable::Hide;
 use crate::io::sip::switchboard::Switchboard;
 use crate::io::sip::timer::Policy;
 use crate::io::sip::tls::Certificates;
@@ -174,7 +172,7 @@ impl Office {
             .with_cancel_token(stop.clone())
             .with_transport_layer(ground.layer)
             .with_transport_inspector(Box::new(Threshold))
-            .with_inspector(Box::new(Inspectors(vec![Box::new(bodies), Box::new(Challenges), Box::new(Hide)])))
+            .with_inspector(Box::new(Inspectors::new(bodies)))
             .with_user_agent(USER_AGENT)
             .with_option(options(timers))
             .build();

@@ -12,6 +12,7 @@ use sotto::io::recorder::Recorder;
 use sotto::io::shard::{Shard, Sinks};
 use sotto::io::sip::{Host, Limits, Registry, SipServer, Timers};
 use sotto::io::tts::Synthesiser;
+use std::io::Write;
 use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -132,6 +133,11 @@ impl House {
     /// Everything that happened so far.
     pub fn events(&self) -> Vec<Arc<Recorded>> {
         self.told.lock().unwrap().clone()
+    }
+
+    /// Forgets what happened so far: for tests that look at memory.
+    pub fn forget(&self) {
+        self.told.lock().unwrap().clear();
     }
 
     /// Why calls ended, in order.
@@ -294,9 +300,23 @@ impl Peer {
     pub async fn content(mut self) -> Peer {
         let status = tokio::time::timeout(PATIENCE, self.child.wait()).await;
         match status {
-            Ok(Ok(status)) if status.success() => self,
+            Ok(Ok(status)) if status.success() => {
+                self.proves();
+                self
+            }
             other => panic!("{} ended with {other:?}\n{}", self.scenario, self.log()),
         }
+    }
+
+    /// Tells the matrix of behaviours and peers (`tests/peers/matrix.py`) what the scenario says it proves.
+    fn proves(&self) {
+        let Some(matrix) = std::env::var_os("SOTTO_MATRIX") else { return };
+        let text = std::fs::read_to_string(self.folder.join(format!("{}.xml", self.scenario))).unwrap();
+        let rows = text.lines().filter_map(|l| l.strip_prefix("<!-- matrix: ")?.strip_suffix(" -->"));
+        let rows = rows.flat_map(|rows| rows.split(", ")).filter(|row| !row.is_empty());
+        let lines: String = rows.map(|row| format!("{row}\tsipp\n")).collect();
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(matrix);
+        file.and_then(|mut file| file.write_all(lines.as_bytes())).unwrap();
     }
 
     /// The datagrams of audio that have come so far.
@@ -320,7 +340,7 @@ impl Peer {
 fn filled(scenario: &str, set: &[(&str, &str)], media: u16) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/peers/sipp/{scenario}.xml"));
     let mut text = std::fs::read_to_string(path).unwrap();
-    let defaults = [("FORMATS", "0 8 101"), ("TALK", "500"), ("RING", "200"), ("ANSWER", "200 OK")];
+    let defaults = [("FORMATS", "0 8 101"), ("TALK", "500"), ("RING", "200"), ("ANSWER", "200 OK"), ("MATRIX", "")];
     for (name, value) in set.iter().chain(&defaults) {
         text = text.replace(&format!("@{name}@"), value);
     }
