@@ -115,11 +115,13 @@ pub(super) fn read(file: &Path, text: &str, names: &Names<'_>, faults: &Faults) 
 /// Reports routes that can never be reached, because one without conditions stands before them.
 pub(super) fn check_order(routes: &[(Origin, Route)], faults: &Faults) {
     let open = |r: &Route| r.called.is_none() && r.caller.is_none() && r.trunk.is_none();
-    let mut before = routes.iter().skip_while(|(_, route)| !open(route));
-    let Some((taker, _)) = before.next() else { return };
-    for (at, _) in before {
-        let what = format!("this route is never reached: the one at {taker} takes every call");
-        faults.add(at, what, "put the one without called, caller and trunk last");
+    for recorded in [false, true] {
+        let mut before = routes.iter().filter(|(_, r)| r.recorded == recorded).skip_while(|(_, route)| !open(route));
+        let Some((taker, _)) = before.next() else { continue };
+        for (at, _) in before {
+            let what = format!("this route is never reached: the one at {taker} takes every call");
+            faults.add(at, what, "put the one without called, caller and trunk last");
+        }
     }
 }
 

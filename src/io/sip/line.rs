@@ -160,7 +160,7 @@ impl Line {
     /// The same, of a session that the peer's INVITE gave an id (RFC 7989 §5).
     pub fn of_session(self, invite: &Request) -> Self {
         let named = invite.headers.iter().find_map(|header| match header {
-            Header::Other(name, value) if name.eq_ignore_ascii_case("session-id") => Some(value),
+            Header::SessionId(id) => Some(id.value()),
             _ => None,
         });
         let half = named.and_then(|value| value.split(';').next()).map(|half| half.trim().to_ascii_lowercase());
