@@ -14,7 +14,7 @@ use desk::Desk;
 use phone::{Came, Phone};
 use sipp::{House, Plan, TRUNK};
 use sotto::call::{Ack, CallView, Command};
-use sotto::event::Role;
+use sotto::event::{Consent, Role};
 use sotto::media::codec::g711::Law;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -336,6 +336,121 @@ async fn sessions_of_one_communication_are_one_call() {
     second.phone.ok(&bye).await;
     house.is_quiet().await;
     assert_eq!(house.endings(), ["recording client hung up", "enough"]);
+    house.close().await;
+}
+
+/// Who takes part and sends nothing is on hold (RFC 8068), as is a stream that is inactive; both go on as whom they were.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn holds_are_followed_however_they_are_told() {
+    let house = house("").await;
+    let mut client = Client::new(&house).await;
+    client.open(&metadata("complete", "g", &PEOPLE)).await;
+    let mut supervisor = Desk::new(house.sip, SUPERVISOR).await;
+    assert_eq!(supervisor.call("*80anna").await.status(), 200);
+    let hears = async |customer, agent| {
+        let heard = supervisor.listen().await;
+        assert_eq!((tones::hears(&heard, CUSTOMER), tones::hears(&heard, AGENT)), (customer, agent));
+    };
+    hears(true, true).await;
+    let silent =
+        "<recording><datamode>partial</datamode><participantstreamassoc participant_id=\"carol\"/></recording>";
+    let speaks = metadata("partial", "g", &PEOPLE[..1]);
+    for (told, held) in [(silent, true), (&speaks, false)] {
+        let update = client.request("UPDATE", METADATA, "", told);
+        assert_eq!(client.phone.ask(&update).await.status(), 200);
+        hears(!held, true).await;
+        assert_eq!(
+            cast(&house).await[..2],
+            people(&[(Role::Customer, "carol"), (Role::Agent, "anna")]),
+            "they keep name and role"
+        );
+    }
+    for (direction, held) in [("inactive", true), ("sendonly", false)] {
+        let lines = client.sdp(&[("1", direction), ("2", "sendonly")]);
+        assert_eq!(client.invite("application/sdp", "", &lines).await.status(), 200);
+        hears(!held, true).await;
+    }
+    assert_eq!((house.told("leg.held"), house.told("leg.resumed")), (2, 2));
+    supervisor.bye().await;
+    client.bye().await;
+    house.is_quiet().await;
+    house.close().await;
+}
+
+/// RFC 7866 §8: a client that takes such requests is asked for its metadata, where a stream is nobody's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_not_named_is_asked_for() {
+    let house = house("").await;
+    let mut client = Client::new(&house).await;
+    let sdp = client.sdp(&[("1", "sendonly"), ("2", "sendonly")]);
+    let extra = "Require: siprec\r\nAccept: application/sdp, application/rs-metadata-request\r\n";
+    let answer = client.invite(MIXED, extra, &both(&sdp, &metadata("complete", "g", &PEOPLE[..1]))).await;
+    assert_eq!(answer.status(), 200);
+    let asked = client.phone.next().await;
+    assert_eq!((asked.method(), asked.header("Content-Type")), ("UPDATE", Some("application/rs-metadata-request")));
+    assert_eq!(asked.header("Content-Disposition"), Some("recording-session"));
+    assert!(asked.0.contains("<requestsnapshot "), "{asked:?}");
+    client.phone.ok(&asked).await;
+    let update = client.request("UPDATE", METADATA, "", &metadata("complete", "g", &PEOPLE));
+    assert_eq!(client.phone.ask(&update).await.status(), 200);
+    assert_eq!(cast(&house).await, people(&[(Role::Customer, "carol"), (Role::Agent, "anna")]));
+    assert!(client.phone.within(Duration::from_millis(300)).await.is_none(), "what is known is not asked for");
+    client.bye().await;
+    house.is_quiet().await;
+    house.close().await;
+}
+
+/// A route for recordings is chosen by who takes part, and again when that changes; no other call takes it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_route_is_chosen_by_who_takes_part() {
+    let routes = "[[route]]\nrecorded = true\ncalled = 'anna'\nsteps = [ {consent = \"refused\"} ]\n\
+        [[route]]\nrecorded = true\ncaller = 'carol'\ncalled = 'd.*'\nsteps = [ {consent = \"given\"} ]\n\
+        [[route]]\nrecorded = true\ncalled = 'srs'\nsteps = [ {consent = \"unknown\"} ]\n";
+    let house = House::open(Plan { routes, ..Plan::default() }).await;
+    let mut client = Client::new(&house).await;
+    client.open(&metadata("complete", "g", &PEOPLE)).await;
+    assert_eq!(view(&house).await.consent, Consent::Refused);
+    for (agent, expected) in [("dora", Consent::Given), ("eve", Consent::Unknown), ("anna", Consent::Refused)] {
+        let update = client.request("UPDATE", METADATA, "", &metadata("partial", "g", &[("2", agent)]));
+        assert_eq!(client.phone.ask(&update).await.status(), 200);
+        assert_eq!(view(&house).await.consent, expected, "{agent}");
+    }
+    assert_eq!(Desk::new(house.sip, SUPERVISOR).await.call("anna").await.status(), 404, "a call is no recording");
+    client.bye().await;
+    house.is_quiet().await;
+    house.close().await;
+}
+
+/// What goes through us anyway is not heard twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_communication_that_goes_through_here_is_refused() {
+    let long = "One. Two. Three. Four. Five. ".repeat(20);
+    let house =
+        House::with(&format!("[[route]]\ncalled = 'hall'\nsteps = [ {{answer = {{}}}}, {{say = \"{long}\"}} ]\n"))
+            .await;
+
+    let mut caller = Desk::new(house.sip, SUPERVISOR).await;
+    let uuid = "0123456789abcdef0123456789abcdef";
+    assert_eq!(caller.call_with("hall", &format!("Session-ID: {uuid};remote=0\r\n")).await.status(), 200);
+    let same_call = metadata("complete", "g", &PEOPLE)
+        .replace("<group", &format!("<session session_id=\"{}\"/><group", caller.phone.call_id));
+    let both_halves = format!("<sipSessionID>{};remote={uuid}</sipSessionID>", "a".repeat(32));
+    let same_session = metadata("complete", "g", &PEOPLE)
+        .replace("<group", &format!("<session session_id=\"s\">{both_halves}</session><group"));
+    for told in [&same_call, &same_session] {
+        let mut client = Client::new(&house).await;
+        let body = both(&client.sdp(&[("1", "sendonly")]), told);
+        let answer = client.invite(MIXED, "", &body).await;
+        assert_eq!(
+            (answer.status(), answer.reason()),
+            (488, "this communication goes through here already, and is heard there")
+        );
+    }
+    let mut client = Client::new(&house).await;
+    client.open(&same_session.replace(uuid, &"b".repeat(32))).await;
+    client.bye().await;
+    caller.bye().await;
+    house.is_quiet().await;
     house.close().await;
 }
 

@@ -225,3 +225,18 @@ async fn a_supervisor_is_steered_and_sent_away() {
     assert_eq!(shown["legs"].as_array().unwrap().len(), 2);
     running.shard.stop().await;
 }
+
+#[tokio::test]
+async fn what_the_customer_says_about_being_listened_to_is_known() {
+    let running = Running::new(&[Role::Customer, Role::Agent]).await;
+    for said in ["given", "refused", "refused", "unknown"] {
+        assert_eq!(running.post("/consent", &json!({ "consent": said })).await.status(), 204);
+        let shown: Value = running.bench.get(&running.path("")).await.json().await.unwrap();
+        assert_eq!(shown["consent"], said);
+        let kept = serde_json::to_value(running.bench.registry.get(running.call).unwrap().consent).unwrap();
+        assert_eq!(kept, said, "whoever dials now is held to it");
+    }
+    for wrong in [json!({}), json!({ "consent": "perhaps" }), json!({ "consent": true })] {
+        assert!(running.post("/consent", &wrong).await.status().is_client_error(), "{wrong}");
+    }
+}

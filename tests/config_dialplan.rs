@@ -1,7 +1,7 @@
 //! A dialplan that cannot work is told before the first call, with the line of each step that is wrong.
 
 use sotto::config::{Config, ConfigErrors, Srtp, Step};
-use sotto::event::{Consent, Mode};
+use sotto::event::{Consent, Mode, Role};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -125,7 +125,7 @@ steps = [ {reject = {}} ]
 p.toml:2: route.called \"[\" is no regular expression (unclosed character class); see https://docs.rs/regex for the syntax
 p.toml:3: route.caller_role is \"boss\"; write one of customer, agent
 p.toml:4: there is no trunk \"lap\"; did you mean lab?
-p.toml:5: unknown key route.colour; known here: called, caller, trunk, caller_role, steps
+p.toml:5: unknown key route.colour; known here: called, caller, trunk, caller_role, steps, recorded
 p.toml:7: nobody hears this: the caller is not answered yet; put {answer = {}} before it
 p.toml:9: unknown key route.steps.answer.now; nothing is known here: take it out
 p.toml:9: the caller is answered already; take this step out
@@ -184,4 +184,41 @@ p.toml:9: supervise does not say who; write {supervise = {who = \"$1\", mode = \
 p.toml:12: supervise.mode is \"loud\"; write one of spy, whisper, barge
 p.toml:12: $1 is used, and called has 0 groups; put what it stands for into parentheses in called";
     assert_eq!(faults(plan), expected);
+}
+
+#[test]
+fn what_is_forked_and_recorded_is_listened_to_and_nothing_else() {
+    let good = "[[route]]\ncalled = 'tap-(.+)'\nsteps = [ {fork = {as = 'earpiece', of = '$1'}}, {consent = 'given'} ]\n\
+                [[route]]\nrecorded = true\nsteps = [ {playbook = 'sales-discovery'}, {consent = 'unknown'} ]\n";
+    let config = load(good).unwrap_or_else(|errors| panic!("{errors}"));
+    let [forked, recorded] = &config.routes[..] else { panic!("two routes") };
+    assert_eq!(forked.steps[0], Step::Fork { role: Role::Earpiece, of: "$1".into() });
+    assert!(recorded.recorded && !forked.recorded);
+    let wrong = "[[route]]\ncalled = 'tap'\nsteps = [ {fork = {as = 'bridge', of = '$1'}} ]\n\
+                 [[route]]\ncalled = 'tap'\nsteps = [ {fork = {as = 'agent'}} ]\n\
+                 [[route]]\ncalled = 'tap'\nsteps = [ {fork = {as = 'agent', of = '7'}}, {answer = {}} ]\n\
+                 [[route]]\ncalled = 'tap'\nsteps = [ {answer = {}}, {fork = {as = 'agent', of = '7'}} ]\n\
+                 [[route]]\ncalled = 'tap'\nrecorded = true\nsteps = [ {reject = {}} ]\n";
+    let told = faults(wrong);
+    for (line, words) in [
+        (3, "fork.as"),
+        (3, "$1 is used, and called has 0 groups"),
+        (6, "fork does not say of"),
+        (9, "a route for recordings cannot do this"),
+        (12, "a line that is a copy is nothing else"),
+        (16, "a route for recordings cannot do this"),
+    ] {
+        let is_told = |l: &str| l.starts_with(&format!("p.toml:{line}:")) && l.contains(words);
+        assert!(told.lines().any(is_told), "{line} {words}: {told}");
+    }
+}
+
+/// Those that tell others what to write are read as they stand.
+#[test]
+fn the_routes_beside_telephone_systems_are_sound() {
+    for system in ["asterisk", "freeswitch", "kamailio"] {
+        let text = std::fs::read_to_string(format!("dialplans/{system}/routes.toml")).unwrap();
+        let config = load(&text.replace(&format!("trunk = \"{system}\""), "trunk = \"lab\""));
+        assert!(!config.unwrap_or_else(|errors| panic!("{system}: {errors}")).routes.is_empty());
+    }
 }

@@ -217,11 +217,12 @@ config/sotto.toml:16: supervise.consent is a text; write true or false";
 
     let text = "dialplan.files = ['plan/default.toml']\n[[team]]\nname = 'sales'\nagents = ['10..']\n\
                 [[supervise]]\n[[supervise]]\nsupervisor = '47..'\nteams = ['sales']\nagents = ['anna']\n\
-                modes = ['whisper']\nconsent = true\n[[supervise]]\nagents = []\n";
+                modes = ['whisper']\nconsent = true\nwait_s = 900\n[[supervise]]\nagents = []\n";
     let config = folder("supervised", text).load(&[]).unwrap();
     let [all, some, none] = &config.supervise[..] else { panic!("three rules") };
     assert!(all.everyone && all.may == May::ALL && !all.consent && all.supervisor.is_none());
     assert!(!some.everyone && some.consent && some.may == May { whisper: true, ..May::default() });
+    assert!(all.wait.is_none() && some.wait.is_some_and(|wait| wait.as_secs() == 900));
     let named = |name| some.agents.iter().any(|p| p.is_match(name));
     assert!(named("1001") && named("anna") && !named("10011") && !named("berta"));
     assert!(!none.everyone && none.agents.is_empty(), "an empty list means nobody");

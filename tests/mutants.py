@@ -226,6 +226,12 @@ mutant("who is first gets the stream", LATCH, "count >= ENOUGH && free", "count 
 mutant("a re-INVITE gives a phone's place away", LATCH, "self.closed = self.source == Some(named);", "self.closed = false;", lib("media::latch"))
 mutant("reports from anywhere count", LEG, "&& from != self.target() && !translated", "&& false", test("a_call_lives_and_reports"))
 
+# ---- consent
+CONSENT = test("supervisors_keep_to_consent")
+mutant("who needs consent is let in without it", "src/call/supervise.rs", "            (Consent::Unknown | Consent::Refused, Unagreed::Nothing) => None,", "            (Consent::Unknown | Consent::Refused, Unagreed::Nothing) => Some(self.may),", CONSENT)
+mutant("a withdrawal is told and nothing else", "src/call/supervise.rs", "        supervisors.into_iter().for_each(|leg| self.keep_to_rights(leg));\n", "        drop(supervisors);\n", CONSENT)
+mutant("a withdrawal narrows nobody", "src/call/supervise.rs", "            let _ = self.set_supervisor(leg, Mode::Spy, Actor::Guard);\n", "", CONSENT)
+
 # ---- a supervisor's keys and volume
 STEER = test("supervisors_steer_by_keys")
 mutant("a supervisor's digit is passed on", PACKETS, "is_party(&self.legs[at]) && is_party(&self.legs[to])", "is_party(&self.legs[to])", STEER)

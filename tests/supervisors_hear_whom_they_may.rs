@@ -13,7 +13,7 @@ mod support;
 pub type Sound = Box<dyn FnMut(u64) -> i16 + Send>;
 
 use floor::{FIRST, Floor, LOW, SECOND};
-use sotto::event::{Listened, Mode, What, Words};
+use sotto::event::{Consent, Listened, Mode, What, Words};
 use support::tones;
 
 const RULES: &str = "
@@ -146,5 +146,39 @@ async fn who_takes_over_is_the_agent_and_the_agent_is_told() {
         let passed = pair[1].timestamp.wrapping_sub(pair[0].timestamp);
         assert!(pair[1].sequence == pair[0].sequence.wrapping_add(1) && passed < 8 * 100, "a gap: {pair:?}");
     }
+    floor.close().await;
+}
+
+const CONSENT: &str = "
+[[supervise]]
+supervisor = \"chief\"
+[[supervise]]
+supervisor = \"auditor\"
+consent = true
+";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_while_the_customer_agrees_and_all_of_it_is_journalled() {
+    let floor = Floor::open(1, CONSENT, false).await;
+    let asserted = |who: &str| format!("P-Asserted-Identity: <sip:{who}@pbx.example>\r\n");
+    let consent = async |consent| {
+        let (call, entry) = floor.house.registry.list().remove(0);
+        floor.house.registry.set_consent(call, &entry.shard, consent).await.unwrap();
+    };
+    assert_eq!(floor.refused("*80anna", &asserted("auditor")).await.0, 403);
+    consent(Consent::Given).await;
+    let auditor = floor.supervisor(FIRST, "*81anna", &asserted("auditor")).await;
+    let chief = floor.supervisor(SECOND, "*80anna", &asserted("chief")).await;
+    let [customer, agent] = &floor.calls[0];
+    assert_eq!(floor.hear(&[customer, agent, &auditor, &chief]).await, ["a", "A1", "Aa", "Aa1"]);
+    consent(Consent::Refused).await;
+    assert!(auditor.hung_up().await.contains("does not agree"));
+    assert_eq!(floor.hear(&[customer, agent, &chief]).await, ["a", "A", "Aa"]);
+    assert_eq!(floor.refused("*80anna", &asserted("auditor")).await.0, 403);
+    let left = floor.find(|what| matches!(what, What::SupervisorLeft { .. }));
+    let What::SupervisorLeft { whom, listened, reason, .. } = &left[0].event.what else { panic!("{left:?}") };
+    assert!(reason.contains("does not agree") && whom.len() == 1 && listened.whisper_ms > 700, "{listened:?}");
+    let mut chief = chief;
+    chief.bye().await;
     floor.close().await;
 }

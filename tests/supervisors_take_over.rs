@@ -3,7 +3,7 @@
 
 mod support;
 
-use sotto::call::{Ack, Audience, Command, Key, LegSpec, May, Refusal, Speaker, Supervising};
+use sotto::call::{Ack, Audience, Command, Key, LegSpec, May, Refusal, Rights, Speaker, Supervising, Unagreed};
 use sotto::event::{Event, Listened, Mode, Place, Role, What};
 use sotto::id::LegId;
 use sotto::media::codec::Codec;
@@ -165,7 +165,13 @@ fn without_an_agent_there_is_nothing_to_take_over_or_give_back() {
 
 fn supervising(may: May, mode: Mode, port: u16) -> Command {
     let (address, media) = ("4711".into(), support::media(Codec::Pcmu, port));
-    Command::Supervise(Supervising { address, mode, may, media, onward: None })
+    Command::Supervise(Supervising {
+        address,
+        mode,
+        rights: Rights { may, unagreed: Unagreed::All },
+        media,
+        onward: None,
+    })
 }
 
 /// Who may only listen is told so by a tone, and goes on listening.
@@ -298,7 +304,8 @@ fn a_line_goes_on_in_the_next_call() {
     next.run(5000);
     let media = support::media(Codec::Pcmu, 4004);
     let onward = Some(kept.after(sotto::time::Samples::from_millis(40)));
-    let leg = next.join_supervisor(Supervising { address: "x".into(), mode: Mode::Spy, may: May::ALL, media, onward });
+    let leg =
+        next.join_supervisor(Supervising { address: "x".into(), mode: Mode::Spy, rights: Rights::ALL, media, onward });
     star(&mut next, leg, Some(began));
     next.command(Command::Press { leg, key: Key::Next }).unwrap();
     assert!(next.told("supervisor.asked").is_empty(), "the same press");

@@ -4,7 +4,7 @@ use crate::call::engine::Call;
 use crate::call::leg::Leg;
 use crate::call::mode::{self, Party, Source};
 use crate::call::record::Track;
-use crate::call::supervise::{Manner, May, Onward, Supervision};
+use crate::call::supervise::{Manner, Onward, Supervision};
 use crate::call::{Ack, Audience, CallState, CallView, ClipSpec, Command, LegMedia, LegSpec, Refusal, Speaker};
 use crate::event::{Actor, Address, Mode, Place, Role, What};
 use crate::id::{ClipId, LegId};
@@ -47,7 +47,7 @@ impl Call {
             Command::Resume => self.resume(),
             Command::Close => Ok(self.close()),
             Command::SetConsent { consent } => {
-                self.tell(None, What::ConsentChanged { consent });
+                self.set_consent(consent);
                 Ok(Ack::Done)
             }
             Command::Describe => Ok(Ack::View(self.view())),
@@ -62,7 +62,7 @@ impl Call {
     }
 
     fn add_leg(&mut self, spec: LegSpec) -> Result<Ack, Refusal> {
-        let supervision = (spec.role == Role::Supervisor).then(|| Supervision::new(May::ALL, self.agents(), self.now));
+        let supervision = (spec.role == Role::Supervisor).then(|| Supervision::without_rules(self.agents(), self.now));
         self.add(spec, supervision, None)
     }
 
@@ -180,7 +180,7 @@ impl Call {
         // Whoever becomes a supervisor is heard by nobody until somebody says otherwise.
         leg.set_mode(Mode::Spy, MediaTime::ZERO);
         if role == Role::Supervisor && leg.supervision.is_none() {
-            leg.supervision = Some(Supervision::new(May::ALL, Vec::new(), now).into());
+            leg.supervision = Some(Supervision::without_rules(Vec::new(), now).into());
         }
         let id = leg.id();
         self.clips.lose(id, |_| true);
@@ -378,6 +378,7 @@ impl Call {
             mode: self.mode,
             closed: self.closed,
             paused: self.pause.is_on(),
+            consent: self.consent,
             legs: self.legs.iter().map(Leg::view).collect(),
             media_time: self.now,
         }

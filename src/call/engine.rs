@@ -13,7 +13,7 @@ use crate::call::voice::Wanted;
 use crate::call::workbench::{Bench, Workbench};
 use crate::call::{Ack, Audience};
 use crate::call::{CallOptions, CallState, Command, Output, Port, Refusal};
-use crate::event::{Actor, Event, Mode, Role, What};
+use crate::event::{Actor, Consent, Event, Mode, Role, What};
 use crate::id::LegId;
 use crate::media::pcm::Rate;
 use crate::media::seed::Seed;
@@ -31,6 +31,8 @@ pub struct Call {
     pub(super) mode: Mode,
     /// The coach is not in spy only for the length of a clip of its own.
     pub(super) borrowed: bool,
+    /// What the customer says about being listened to.
+    pub(super) consent: Consent,
     pub(super) closed: bool,
     pub(super) pause: Pause,
     pub(super) clips: Clips,
@@ -71,6 +73,7 @@ impl Call {
             named_legs: 0,
             mode: Mode::Spy,
             borrowed: false,
+            consent: Consent::Unknown,
             closed: false,
             pause: Pause::default(),
             clips: Clips::default(),

@@ -36,7 +36,7 @@ pub use far_end::{FarEnd, FarSummary};
 pub use keys::Key;
 pub use shape::Shape;
 pub use sound::Sound;
-pub use supervise::{May, Onward, Supervising};
+pub use supervise::{May, Onward, Rights, Supervising, Unagreed};
 pub use workbench::Workbench;
 pub mod sdp;
 
@@ -197,7 +197,7 @@ pub enum Command {
     Resume,
     /// The coach goes: ears close, clips are cut, the people go on.
     Close,
-    /// Whether the customer agrees to be listened to is known.
+    /// Whether the customer agrees to be listened to is known: supervisors keep to it at once.
     SetConsent { consent: Consent },
     /// Describe the call. Answers `Ack::View`.
     Describe,
@@ -294,6 +294,8 @@ pub struct CallView {
     pub closed: bool,
     /// Whether recording, transcription and coaching are paused.
     pub paused: bool,
+    /// What the customer says about being listened to.
+    pub consent: Consent,
     /// Its legs.
     pub legs: Vec<LegView>,
     /// Media time now.

@@ -5,7 +5,7 @@ use crate::call::engine::Call;
 use crate::call::keys::Held;
 use crate::call::leg::Leg;
 use crate::call::{Ack, Audience, ClipSpec, LegMedia, LegSpec, Refusal, Sound, Volume};
-use crate::event::{Address, Listened, Mode, Place, Role, What, Words};
+use crate::event::{Actor, Address, Consent, Listened, Mode, Place, Role, What, Words};
 use crate::id::LegId;
 use crate::media::sender::SenderLine;
 use crate::time::{MediaTime, Samples};
@@ -46,6 +46,43 @@ impl May {
     }
 }
 
+/// What is left of a supervisor's rights while the customer has not agreed to be listened to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unagreed {
+    /// All of them: nobody's consent is asked for.
+    #[default]
+    All,
+    /// These.
+    Only(May),
+    /// None: not even to hear.
+    Nothing,
+}
+
+/// What a supervisor may do in a call, whatever its customer says about being listened to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rights {
+    /// Beyond hearing, where the customer has agreed.
+    pub may: May,
+    /// Where they have not.
+    #[serde(default)]
+    pub unagreed: Unagreed,
+}
+
+impl Rights {
+    /// Everything, and nobody is asked.
+    pub const ALL: Rights = Rights { may: May::ALL, unagreed: Unagreed::All };
+
+    /// What holds under this consent; none: not even to hear.
+    pub fn under(self, consent: Consent) -> Option<May> {
+        match (consent, self.unagreed) {
+            (Consent::Given, _) | (_, Unagreed::All) => Some(self.may),
+            (Consent::Unknown | Consent::Refused, Unagreed::Only(may)) => Some(may),
+            (Consent::Unknown | Consent::Refused, Unagreed::Nothing) => None,
+        }
+    }
+}
+
 /// A supervisor who joins.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Supervising {
@@ -54,7 +91,8 @@ pub struct Supervising {
     /// In which mode they begin.
     pub mode: Mode,
     /// What they may do.
-    pub may: May,
+    #[serde(flatten)]
+    pub rights: Rights,
     /// What SDP settled.
     pub media: LegMedia,
     /// The line they had in another call, if they come from one.
@@ -90,6 +128,8 @@ pub(super) enum Manner {
 /// What a call knows of a supervisor beside their leg.
 #[derive(Clone)]
 pub(crate) struct Supervision {
+    rights: Rights,
+    /// What they allow as things are.
     may: May,
     /// The agents they hear.
     pub(super) whom: Vec<Address>,
@@ -99,8 +139,13 @@ pub(crate) struct Supervision {
 }
 
 impl Supervision {
-    pub fn new(may: May, whom: Vec<Address>, now: MediaTime) -> Self {
-        Supervision { may, whom, manner: Manner::In(Mode::Spy), since: now, listened: Listened::default() }
+    pub fn new(rights: Rights, may: May, whom: Vec<Address>, now: MediaTime) -> Self {
+        Supervision { rights, may, whom, manner: Manner::In(Mode::Spy), since: now, listened: Listened::default() }
+    }
+
+    /// Whoever was made a supervisor without rules.
+    pub fn without_rules(whom: Vec<Address>, now: MediaTime) -> Self {
+        Supervision::new(Rights::ALL, May::ALL, whom, now)
     }
 
     /// Whether they are the agent now.
@@ -158,13 +203,45 @@ impl Call {
     }
 
     pub(super) fn supervise(&mut self, supervising: Supervising) -> Result<Ack, Refusal> {
-        let Supervising { address, mode, may, media, onward } = supervising;
+        let Supervising { address, mode, rights, media, onward } = supervising;
+        // Asked before the first frame, whatever was known when they dialled.
+        let may =
+            rights.under(self.consent).ok_or(Refusal::NotPermitted("listen: the customer has not agreed to it"))?;
         if !may.be_in(mode) {
             return Err(Refusal::NotPermitted("join in this mode"));
         }
         let spec = LegSpec { role: Role::Supervisor, place: Place::InConversation, mode, address, media };
-        let supervision = Supervision::new(may, self.agents(), self.now);
+        let supervision = Supervision::new(rights, may, self.agents(), self.now);
         self.add(spec, Some(supervision), onward)
+    }
+
+    /// What the customer says about being listened to holds at once: whoever may not hear any more is gone, and whoever may
+    /// not speak as they do is in spy. Nobody's mode is widened by it.
+    pub(super) fn set_consent(&mut self, consent: Consent) {
+        if self.consent == consent {
+            return;
+        }
+        self.consent = consent;
+        self.tell(None, What::ConsentChanged { consent });
+        let supervisors: Vec<LegId> = self.legs.iter().filter(|l| l.supervision.is_some()).map(Leg::id).collect();
+        supervisors.into_iter().for_each(|leg| self.keep_to_rights(leg));
+    }
+
+    fn keep_to_rights(&mut self, leg: LegId) {
+        let Some(at) = self.place_of(leg) else { return };
+        let Some(supervision) = self.legs[at].supervision.as_mut() else { return };
+        let allowed = supervision.rights.under(self.consent);
+        supervision.may = allowed.unwrap_or_default();
+        if self.legs[at].stands_in() && !allowed.is_some_and(|may| may.take_over) && self.give_back(leg).is_err() {
+            // No agent is left to give back to: they are the one whom the customer talks to.
+            return;
+        }
+        let Some(may) = allowed else {
+            return self.remove_leg(at, "the customer does not agree to be listened to".into());
+        };
+        if !may.be_in(self.legs[at].mode()) {
+            let _ = self.set_supervisor(leg, Mode::Spy, Actor::Guard);
+        }
     }
 
     /// Takes the leg out without a word to its far end: the line is kept up.
@@ -198,7 +275,7 @@ impl Call {
         self.move_agents(&aside, Place::Aside);
         self.set_role(at, Role::Agent);
         let (now, whom) = (self.now, Vec::new());
-        let supervision = self.legs[at].supervision.get_or_insert_with(|| Supervision::new(May::ALL, whom, now).into());
+        let supervision = self.legs[at].supervision.get_or_insert_with(|| Supervision::without_rules(whom, now).into());
         supervision.is(now, Manner::StandsIn(aside.clone()));
         self.announce_barge();
         self.tell(Some(leg), What::SupervisorTookOver { aside });

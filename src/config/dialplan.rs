@@ -6,7 +6,7 @@ use super::check::{mode, one_of, pattern, srtp};
 use super::fault::{Faults, Origin};
 use super::raw::{Section, Written, nearest, parse};
 use crate::call::sdp::Srtp;
-use crate::event::{Consent, Mode};
+use crate::event::{Consent, Mode, Role};
 use regex::Regex;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -24,6 +24,8 @@ pub struct Route {
     pub trunk: Option<String>,
     /// Whether the caller is the customer or (where the agent dials out) the agent.
     pub caller_is_agent: bool,
+    /// Whether it is for recording sessions (SIPREC), and for nothing else: it says what they are listened to with.
+    pub recorded: bool,
     /// What to do, in order.
     pub steps: Vec<Step>,
 }
@@ -57,6 +59,13 @@ pub enum Step {
         /// The mode they begin in.
         mode: Mode,
     },
+    /// The line is a telephone system's copy of one party's voice, or its way to an agent's ear. Comes first.
+    Fork {
+        /// Whose: customer, agent, or earpiece.
+        role: Role,
+        /// What the call is called at its telephone system: lines of the same name are one call.
+        of: String,
+    },
     /// What the customer says about being listened to is known.
     Consent(Consent),
     /// Use another playbook for this call.
@@ -81,7 +90,8 @@ pub(super) struct Names<'a> {
     pub trunks: &'a [&'a str],
 }
 
-const STEPS: [&str; 9] = ["answer", "say", "play", "connect", "mode", "consent", "playbook", "supervise", "reject"];
+const STEPS: [&str; 10] =
+    ["answer", "say", "play", "connect", "mode", "consent", "playbook", "supervise", "fork", "reject"];
 /// Steps the design names that come later: told apart from a slip of the finger.
 const LATER: [&str; 2] = ["brief", "control"];
 /// How long the other party may ring where the route does not say.
@@ -105,11 +115,13 @@ pub(super) fn read(file: &Path, text: &str, names: &Names<'_>, faults: &Faults) 
 /// Reports routes that can never be reached, because one without conditions stands before them.
 pub(super) fn check_order(routes: &[(Origin, Route)], faults: &Faults) {
     let open = |r: &Route| r.called.is_none() && r.caller.is_none() && r.trunk.is_none();
-    let mut before = routes.iter().skip_while(|(_, route)| !open(route));
-    let Some((taker, _)) = before.next() else { return };
-    for (at, _) in before {
-        let what = format!("this route is never reached: the one at {taker} takes every call");
-        faults.add(at, what, "put the one without called, caller and trunk last");
+    for recorded in [false, true] {
+        let mut before = routes.iter().filter(|(_, r)| r.recorded == recorded).skip_while(|(_, route)| !open(route));
+        let Some((taker, _)) = before.next() else { continue };
+        for (at, _) in before {
+            let what = format!("this route is never reached: the one at {taker} takes every call");
+            faults.add(at, what, "put the one without called, caller and trunk last");
+        }
     }
 }
 
@@ -141,7 +153,12 @@ impl Reader<'_> {
             self.faults.add(&steps_at, "this route has no steps", "write steps = [ {answer = {}}, … ]");
         }
         let steps: Vec<Placed> = written.into_iter().filter_map(|step| self.step(step, groups)).collect();
-        self.check_steps(&steps);
+        let recorded = section.flag("recorded").unwrap_or(false);
+        if recorded {
+            self.check_recorded(&steps)
+        } else {
+            self.check_steps(&steps)
+        }
         section.end();
         let route = Route {
             at: at.to_string(),
@@ -149,6 +166,7 @@ impl Reader<'_> {
             caller,
             trunk: trunk.map(|written| written.value),
             caller_is_agent: caller_is_agent.unwrap_or(false),
+            recorded,
             steps: steps.into_iter().map(|(_, step)| step).collect(),
         };
         (at, route)
@@ -175,6 +193,7 @@ impl Reader<'_> {
             "mode" => section.text("mode").and_then(|w| mode("mode", &w, self.faults)).map(Step::Mode),
             "consent" => section.text("consent").and_then(|w| consent(&w, self.faults)).map(Step::Consent),
             "supervise" => self.supervise(section.section("supervise"), groups),
+            "fork" => self.fork(section.section("fork"), groups),
             "playbook" => section.text("playbook").map(|w| self.playbook(w)),
             _ => Some(self.reject(section.section("reject"), groups)),
         };
@@ -270,6 +289,22 @@ impl Reader<'_> {
         Some(Step::Supervise { who: who.value, mode: mode? })
     }
 
+    fn fork(&self, mut section: Section<'_>, groups: usize) -> Option<Step> {
+        let at = section.at.clone();
+        let absent = ["as", "of"].into_iter().find(|key| !section.has(key));
+        let roles = [("customer", Role::Customer), ("agent", Role::Agent), ("earpiece", Role::Earpiece)];
+        let role = section.text("as").and_then(|w| one_of("fork.as", &w, &roles, self.faults));
+        let of = section.text("of");
+        section.end();
+        if let Some(key) = absent {
+            let remedy = "write {fork = {as = \"customer\", of = \"$1\"}}";
+            self.faults.add(&at, format!("fork does not say {key}"), remedy);
+        }
+        let of = of?;
+        self.check_groups(&of, groups);
+        Some(Step::Fork { role: role?, of: of.value })
+    }
+
     fn playbook(&self, written: Written<String>) -> Step {
         if !self.names.playbooks.contains(&written.value) {
             let remedy = nearest(&written.value, self.names.playbooks.iter().map(String::as_str));
@@ -307,8 +342,19 @@ impl Reader<'_> {
         }
     }
 
+    /// Nobody can be spoken to in what is recorded, nor refused by it: the trunk's `may_call` does that.
+    fn check_recorded(&self, steps: &[Placed]) {
+        let listens = |step: &Step| matches!(step, Step::Playbook(_) | Step::Consent(_));
+        for (at, _) in steps.iter().filter(|(_, step)| !listens(step)) {
+            self.faults.add(at, "a route for recordings cannot do this", "let it hold playbook and consent alone");
+        }
+    }
+
     /// What the order of steps must hold.
     fn check_steps(&self, steps: &[Placed]) {
+        if let Some((_, Step::Fork { .. })) = steps.first() {
+            return self.check_recorded(steps.get(1..).unwrap_or_default());
+        }
         let (mut answered, mut connected) = (false, false);
         for (i, (at, step)) in steps.iter().enumerate() {
             let fault = |what: &str, remedy: &str| self.faults.add(at, what, remedy);
@@ -330,6 +376,7 @@ impl Reader<'_> {
                     fault("who listens in on another call has none of their own", "let supervise stand alone");
                 }
                 Step::Supervise { .. } => {}
+                Step::Fork { .. } => fault("a line that is a copy is nothing else", "put fork first"),
                 Step::Say(_) | Step::Play(_) | Step::Mode(_) | Step::Consent(_) => {}
                 Step::Playbook(_) | Step::Reject { .. } => {}
             }

@@ -286,6 +286,8 @@ pub struct Supervise {
     pub may: May,
     /// Only where the customer has agreed.
     pub consent: bool,
+    /// How long they may wait for the next call of an agent who has none. None: not at all.
+    pub wait: Option<Duration>,
 }
 
 impl Config {

@@ -6,6 +6,7 @@ use super::fault::Faults;
 use super::raw::{Section, Written, nearest};
 use crate::call::May;
 use regex::Regex;
+use std::time::Duration;
 
 /// Agents who are named together.
 pub(super) struct Team {
@@ -57,8 +58,9 @@ fn rule(mut section: Section<'_>, teams: &[Team], trunks: &[&str], faults: &Faul
     let may =
         modes.map_or(May::ALL, |modes| modes.iter().fold(May::default(), |may, mode| may.or(allowed(mode, faults))));
     let consent = section.flag("consent").unwrap_or(false);
+    let wait = section.whole("wait_s", 1..=86_400).map(|written| Duration::from_secs(written.value.unsigned_abs()));
     section.end();
-    Supervise { supervisor, trunk: trunk.map(|written| written.value), agents, everyone, may, consent }
+    Supervise { supervisor, trunk: trunk.map(|written| written.value), agents, everyone, may, consent, wait }
 }
 
 /// What one word of `modes` allows.

@@ -1,7 +1,7 @@
 //! The calls of this node, for everyone who acts on them from outside: the API today, the keypad later.
 
 use crate::call::{Ack, Audience, CallView, ClipSpec, Command, Refusal, Speaker, Volume};
-use crate::event::{Actor, Address, Mode, Role};
+use crate::event::{Actor, Address, Consent, Mode, Role};
 use crate::id::{CallCode, CallId, ClipId, LegId};
 use crate::io::conversation::Conversations;
 use crate::io::sip::registry::{Entry, Registry};
@@ -170,6 +170,15 @@ impl Calls {
     /// The end of a pause.
     pub async fn resume(&self, call: CallId) -> Result<(), CallError> {
         self.command(call, Command::Resume).await.map(drop)
+    }
+
+    /// What the customer says about being listened to. Who dials from now on is held to it, and who listens already.
+    pub async fn set_consent(&self, call: CallId, consent: Consent) -> Result<(), CallError> {
+        let shard = self.entry(call)?.shard;
+        match self.registry.set_consent(call, &shard, consent).await {
+            Err(Refusal::Ended) => Err(CallError::NoSuchCall(call)),
+            other => Ok(other?),
+        }
     }
 
     /// Take the coach away; the people go on.

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """A recording client forks a call to us (SIPREC, RFC 7866), and each of the two is heard by themselves.
 
-SIPp is the client's signalling (tests/peers/sipp/recording_client.xml): two streams with metadata, an UPDATE that says who
-the agent is, hold, resume, BYE. The media is recorded speech, sent from here. What each said must be written down on their
-leg and recorded in their channel; a supervisor who dials the agent's new name hears both; whoever would speak into such a call
+SIPp is the client's signalling (tests/peers/sipp/recording_client.xml): two streams with the metadata of one, asked for the
+other's; an UPDATE that says who the agent is; a hold by metadata, a hold by re-INVITE, resume, BYE. The media is recorded speech,
+sent from here, in the holds too. What each said must be written down on their leg and recorded in their channel, and nothing
+of what was sent in a hold; the agent's name chooses the route; a supervisor who dials the agent's new name hears both; whoever would speak into such a call
 is refused with the reason; and no packet but reports comes back.
 """
 
@@ -26,6 +27,8 @@ SAMPLES = ROOT / "fixtures/speech/samples"
 MODEL = ROOT / "fixtures/speech/ggml-fixture-q8_0.bin"
 # The parts of a recorded call that are played, before and after the hold, in seconds.
 PARTS = [(8.5, 13.4), (21.9, 33.6)]
+# What is sent while somebody holds: words of both.
+HELD = (0.5, 6.5)
 SAID = {
     "customer": ["It's not a good time right now.", "We are happy with what we have.", "Just send me an email with the details."],
     "agent": ["There is a free trial for 30 days.", "There is no obligation to buy anything today.", "I will send you an email later today."],
@@ -33,6 +36,13 @@ SAID = {
 # A sentence of each, where it lies in the recorded call, for who hears it.
 CLIPS = {"customer": (27.97, 30.39), "agent": (31.25, 33.14)}
 PIECE = audio.RATE * 2 // 5
+# By whom the agent turns out to be.
+ROUTES = """
+[[route]]
+recorded = true
+called = 'bob'
+steps = [ {playbook = "sales-discovery"}, {consent = "given"} ]
+"""
 WHY = "this call is forked to us and has no way back: it can be listened to, but nobody in it can be spoken to"
 
 
@@ -83,12 +93,12 @@ class Client:
         self.folder = folder
         folder.mkdir()
         text = (ROOT / "tests/peers/sipp/recording_client.xml").read_text()
-        values = {"FIRST": streams["customer"].port, "SECOND": streams["agent"].port, "TALK": 6500, "HOLD": 2000, "REST": 14500}
+        values = {"FIRST": streams["customer"].port, "SECOND": streams["agent"].port, "TALK": 6500, "SILENT": 7000, "HOLD": 7000, "REST": 14500}
         for name, value in values.items():
             text = text.replace(f"@{name}@", str(value))
         (folder / "client.xml").write_text(text)
         command = ["sipp", "-sf", "client.xml", "-i", "127.0.0.1", "-p", str(free_ports(1)), "-m", "1", "-l", "1", "-nostdin"]
-        command += ["-trace_err", "-trace_msg", "-trace_logs", "-timeout", "60s", "-timeout_error", f"127.0.0.1:{server}"]
+        command += ["-trace_err", "-trace_msg", "-trace_logs", "-timeout", "90s", "-timeout_error", f"127.0.0.1:{server}"]
         self.process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def logged(self, kind):
@@ -116,21 +126,28 @@ def main():
 def run(folder):
     streams = {party: Stream(party) for party in SAID}
     audio.write(folder / "tone.wav", audio.tone(1100, 120))
-    server = Sotto(folder / "sotto", "", model=MODEL, trunk="may_supervise = true\n")
+    server = Sotto(folder / "sotto", ROUTES, model=MODEL, trunk="may_supervise = true\n")
     client = supervisor = None
     try:
         client = Client(folder / "client", server.sip, streams)
         found = client.wait_for(r"ports (\d+) (\d+)")
         ports = dict(zip(SAID, map(int, found.groups())))
         (call,) = server.calls()
+        assert {leg["role"] for leg in call["legs"]} == set(SAID), call
+        client.wait_for("answered")
+        (call,) = server.calls()
         assert [(leg["role"], leg["address"]) for leg in call["legs"]] == [("customer", "sip:5550100@example.com"), ("agent", "sip:hotline@example.com")], call
         speaking = play(streams, PARTS[0], ports)
-        server.wait_for_event(call["id"], "leg.changed", changed="address")
+        server.wait_for_event(call["id"], "consent.changed", consent="given")
         supervisor = listening(folder, server)
         refused(server, call["id"])
         for voice in speaking:
             voice.join()
+        client.wait_for("silenced")
+        streams["customer"].play(HELD, ports["customer"])
         client.wait_for("held")
+        for voice in play(streams, HELD, ports):
+            voice.join()
         client.wait_for("resumed")
         for voice in play(streams, PARTS[1], ports):
             voice.join()
@@ -140,7 +157,7 @@ def run(folder):
         assert ended["data"]["reason"] == "recording client hung up", ended
         supervisor.wait_for(supervisor.ENDED)
         supervisor.hang_up()
-        good = transcripts(server, call["id"])
+        good = transcripts(server, call["id"]) & holds(server, call["id"])
         assert server.stop() == 0, f"sotto serve ended badly:\n{server.said()}"
         return 0 if recorded(folder, call["id"], streams) & overheard(supervisor, streams) & silent(streams) & good else 1
     finally:
@@ -187,6 +204,15 @@ def transcripts(server, call, seconds=30):
     for party, sentences in said.items():
         print(f"{party}: {' '.join(sentences)}{'' if sentences == SAID[party] else f'   WRONG: {SAID[party]}'}")
     return said == SAID
+
+
+def holds(server, call):
+    """Who was put on hold and came back, and when: the customer by metadata, then both."""
+    legs = [event["data"]["role"] for event in server.events(call) if event["type"] == "sotto.leg.joined"][:2]
+    found = [(event["type"][10:], event["leg"]) for event in server.events(call) if event["type"] in ("sotto.leg.held", "sotto.leg.resumed")]
+    expected = [("held", "leg-1"), ("resumed", "leg-1"), ("held", "leg-1"), ("held", "leg-2"), ("resumed", "leg-1"), ("resumed", "leg-2")]
+    print(f"holds: {found}{'' if found == expected else f'   WRONG: {expected}'}")
+    return legs == ["customer", "agent"] and found == expected
 
 
 def recorded(folder, call, streams):

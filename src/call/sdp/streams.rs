@@ -1,7 +1,7 @@
 //! Descriptions in which every audio line is a stream of its own: those of a recording session (RFC 7866 §7.1).
 //!
-//! Who describes sends, and who answers only receives, whatever else was offered: no answer made here lets a packet go the
-//! other way.
+//! Who describes sends, and who answers only receives, whatever else was offered: no answer made here for a forked stream lets
+//! a packet go the other way.
 
 use super::codecs::{attribute, printable};
 use super::crypto::{self, Crypto};
@@ -50,11 +50,18 @@ impl Stream {
         Some(LegMedia { send: false, shape: Shape { forked: true, ..media.shape }, ..media })
     }
 
+    /// What both sides use of a stream that goes both ways, if it does: a way to an agent's ear.
+    pub fn settle_both_ways(&self, preferred: Option<Codec>) -> Option<LegMedia> {
+        self.description.settle(preferred)
+    }
+
     /// What we answer, or offer, of its direction.
-    fn answered(&self) -> Direction {
-        match self.description.direction {
-            Direction::SendRecv | Direction::SendOnly => Direction::RecvOnly,
-            Direction::RecvOnly | Direction::Inactive => Direction::Inactive,
+    fn answered(&self, media: &LegMedia) -> Direction {
+        match (self.description.direction, media.shape.forked) {
+            (Direction::SendRecv | Direction::SendOnly, true) | (Direction::SendOnly, false) => Direction::RecvOnly,
+            (Direction::RecvOnly | Direction::Inactive, true) | (Direction::Inactive, false) => Direction::Inactive,
+            (Direction::SendRecv, false) => Direction::SendRecv,
+            (Direction::RecvOnly, false) => Direction::SendOnly,
         }
     }
 }
@@ -127,7 +134,7 @@ impl Accepted<'_> {
             dtmf: dtmf.as_slice(),
             crypto: crypto.as_slice(),
             mux: description.mux,
-            direction: stream.answered(),
+            direction: stream.answered(media),
         };
         audio.write(text);
         text.push_str(&reports::line(media.shape.reports));

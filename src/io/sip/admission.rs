@@ -6,9 +6,10 @@ use crate::event::{Address, Mode};
 use crate::io::sip::digest::Asked;
 use crate::io::sip::door::Origin;
 use crate::io::sip::fault::Fault;
-use crate::io::sip::fork::{self, Opening};
+use crate::io::sip::fork::{self, One, Opening};
 use crate::io::sip::message::split_list;
 use crate::io::sip::named::{self, Named};
+use crate::io::sip::registry::user;
 use crate::io::sip::switchboard::Switchboard;
 use crate::io::sip::trust::Look;
 use regex::Regex;
@@ -94,6 +95,7 @@ static CODES: LazyLock<[Route; 3]> = LazyLock::new(|| {
         caller: None,
         trunk: None,
         caller_is_agent: false,
+        recorded: false,
         steps: vec![Step::Supervise { who: "$1".into(), mode }],
     })
 });
@@ -105,6 +107,7 @@ static RECORDED: LazyLock<Route> = LazyLock::new(|| Route {
     caller: None,
     trunk: None,
     caller_is_agent: false,
+    recorded: false,
     steps: Vec::new(),
 });
 
@@ -120,7 +123,7 @@ pub fn admit(board: &Switchboard, request: &Request, origin: &Origin) -> Result<
     let caller = from.uri.user().unwrap_or_default();
     let may_call = trunk.may_call.iter().any(|pattern| is_whole(pattern, called));
     let terms = Terms { srtp: trunk.srtp, ipv6: source.is_ipv6() };
-    let recording = match fork::is_wanted(request) {
+    let mut recording = match fork::is_wanted(request) {
         true if may_call => Some(fork::opening(trunk, request, terms)?),
         true | false => None,
     };
@@ -135,6 +138,11 @@ pub fn admit(board: &Switchboard, request: &Request, origin: &Origin) -> Result<
         None => find(&board.config.routes, called, caller, &trunk.name)
             .ok_or_else(|| Fault::new(404, "no route for this number"))?,
     };
+    if let Some(Step::Fork { role, of }) = route.steps.first() {
+        let of = expand(of, &groups, str::to_owned);
+        let one = One { role: *role, address: user(&identity).into(), of };
+        recording = Some(Opening { one: Some(one), ..fork::opening(trunk, request, terms)? });
+    }
     let supervises = route.steps.iter().any(|s| matches!(s, Step::Supervise { .. }));
     if supervises && !trunk.may_supervise {
         return Err(Fault::new(403, "this trunk may not listen in on calls: its may_supervise is not true"));
@@ -213,7 +221,16 @@ fn find<'a>(routes: &'a [Route], called: &str, caller: &str, trunk: &str) -> Opt
             None => Vec::new(),
             Some(pattern) => groups(pattern, called)?,
         };
-        (by_trunk && by_caller).then_some((route, groups))
+        (by_trunk && by_caller && !route.recorded).then_some((route, groups))
+    })
+}
+
+/// The first route for recordings that matches one of the numbers which may be what was called.
+pub fn recorded<'a>(routes: &'a [Route], called: &[String], caller: &str, trunk: &str) -> Option<&'a Route> {
+    routes.iter().filter(|route| route.recorded).find(|route| {
+        route.trunk.as_deref().is_none_or(|t| t == trunk)
+            && route.caller.as_ref().is_none_or(|p| p.is_match(caller))
+            && route.called.as_ref().is_none_or(|p| called.iter().any(|number| p.is_match(number)))
     })
 }
 
@@ -262,6 +279,7 @@ mod tests {
             caller: caller.map(regex),
             trunk: trunk.map(Into::into),
             caller_is_agent: false,
+            recorded: false,
             steps: vec![Step::Answer],
         }
     }

@@ -106,6 +106,7 @@ async fn begin(
     };
     let recording = admitted.recording.take();
     let line = Line::new(Side::Caller, office, admitted.terms, dialog.clone(), mailbox, Some(called));
+    let line = line.of_session(&transaction.original);
     let line = Arc::new(if recording.is_some() { line.of_a_recording() } else { line });
     line.in_order(transaction.original.cseq_header().and_then(|c| c.seq()).unwrap_or(0));
     line.allows(transaction.original.headers.iter());

@@ -2,6 +2,7 @@
 
 use crate::call::sdp::{Streams, Terms};
 use crate::config::{Siprec, Trunk};
+use crate::event::{Address, Role};
 use crate::io::sip::admission::content_type;
 use crate::io::sip::fault::Fault;
 use crate::io::sip::message::split_list;
@@ -12,6 +13,8 @@ use rsipstack::sip::{Header, Method, Request, Uri};
 
 /// The option tag that makes an INVITE a recording session (RFC 7866 §12.1).
 pub const OPTION: &str = "siprec";
+/// What asks a client for its metadata.
+const REQUEST: &str = "application/rs-metadata-request";
 /// The client's feature tag (RFC 7866 §12.2).
 const CLIENT: &str = "+sip.src";
 /// Ours.
@@ -28,6 +31,21 @@ pub struct Opening {
     pub streams: Streams,
     /// Who sends it, where that is known already.
     pub metadata: Option<Metadata>,
+    /// Whether the client can be asked who that is (RFC 7866 §8).
+    pub can_be_asked: bool,
+    /// Whose line it is, where a route says so and no metadata is awaited.
+    pub one: Option<One>,
+}
+
+/// A line that is one party's, by the word of a route.
+#[derive(Clone, Debug)]
+pub struct One {
+    /// Whose.
+    pub role: Role,
+    /// What they are called.
+    pub address: Address,
+    /// The name of the call.
+    pub of: String,
 }
 
 /// What changes in a recording session.
@@ -65,7 +83,27 @@ pub fn opening(trunk: &Trunk, request: &Request, terms: Terms) -> Result<Opening
     let streams = update.streams.filter(|streams| !streams.each.is_empty());
     let streams = streams
         .ok_or_else(|| Fault::new(488, "a recording session needs an offer with an audio line for each participant"))?;
-    Ok(Opening { trunk: trunk.name.clone(), rules: trunk.siprec.clone(), streams, metadata: update.metadata })
+    let asked = |header: &Header| matches!(header, Header::Accept(kinds) if kinds.value().to_ascii_lowercase().contains(REQUEST));
+    Ok(Opening {
+        trunk: trunk.name.clone(),
+        rules: trunk.siprec.clone(),
+        streams,
+        metadata: update.metadata,
+        can_be_asked: request.headers.iter().any(asked),
+        one: None,
+    })
+}
+
+/// Asks for all of the metadata (RFC 7866 §8): the headers and the body of an UPDATE.
+pub fn question() -> (Vec<Header>, Vec<u8>) {
+    let headers = vec![
+        Header::ContentType(REQUEST.into()),
+        Header::Other("Content-Disposition".into(), "recording-session".into()),
+    ];
+    let body = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\r\n\
+                <requestsnapshot xmlns=\"urn:ietf:params:xml:ns:recording:1\">\
+                <requestreason xml:lang=\"en\">a stream has a label that names nobody</requestreason></requestsnapshot>\r\n";
+    (headers, body.into())
 }
 
 /// Reads a request of a recording session.

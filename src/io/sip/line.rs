@@ -9,6 +9,7 @@ use crate::io::sip::controller::Message;
 use crate::io::sip::office::Office;
 use crate::io::sip::reliable::Provisional;
 use crate::io::sip::timer::{self, Session};
+use crate::io::siprec::Metadata;
 use rsipstack::dialog::dialog::{DialogState, DialogStateReceiver, TerminatedReason};
 use rsipstack::dialog::invite_dialog::InviteDialog;
 use rsipstack::sip::headers::Route;
@@ -104,6 +105,8 @@ pub struct Line {
     peer: Mutex<Option<Peer>>,
     over: AtomicBool,
     recording: bool,
+    /// What the peer calls the session (RFC 7989): half of its id.
+    session_id: Option<String>,
     alone: AtomicBool,
     flow: Mutex<Option<SipConnection>>,
     pub(super) login: OnceLock<Credentials>,
@@ -142,6 +145,7 @@ impl Line {
             peer: Mutex::new(None),
             over: AtomicBool::new(false),
             recording: false,
+            session_id: None,
             alone: AtomicBool::new(false),
             flow: Mutex::default(),
             login: OnceLock::new(),
@@ -151,6 +155,22 @@ impl Line {
     /// The same, of a recording session.
     pub fn of_a_recording(self) -> Self {
         Line { recording: true, ..self }
+    }
+
+    /// The same, of a session that the peer's INVITE gave an id (RFC 7989 §5).
+    pub fn of_session(self, invite: &Request) -> Self {
+        let named = invite.headers.iter().find_map(|header| match header {
+            Header::SessionId(id) => Some(id.value()),
+            _ => None,
+        });
+        let half = named.and_then(|value| value.split(';').next()).map(|half| half.trim().to_ascii_lowercase());
+        let is_id = |half: &String| half.len() == 32 && half.bytes().all(|b| b.is_ascii_hexdigit());
+        Line { session_id: half.filter(is_id), ..self }
+    }
+
+    /// Whether `metadata` describes this session, which goes through us.
+    pub fn is_described(&self, metadata: &Metadata) -> bool {
+        !self.recording && metadata.is_of(&self.key.0, self.session_id.as_deref())
     }
 
     /// Whether it is the line of a recording session: its bodies are of another kind (SIPREC).

@@ -12,7 +12,7 @@
 //! Of a dialog: `line` is one, from INVITE to BYE, and `ask` what we ask in it; `dial` calls one address, `early` is what is heard
 //! before the answer, `reliable` what is sure to arrive of it; `renegotiate` takes and makes offers (holds), `timer` gives signs
 //! of life, and `silence` notices who has none.
-//! Whom a supervisor may hear is `policy`; a dialog they name instead of a number is `named`; one whom we call is `summon`.
+//! Whom a supervisor may hear is `policy`; who waits for a call is in `waiting`; a dialog they name instead of a number is `named`; one whom we call is `summon`.
 //!
 //! Media never waits for anything here: a shard is told what the parties agreed on, and acknowledges before they hear
 //! of it.
@@ -63,6 +63,7 @@ mod switchboard;
 mod timer;
 mod tls;
 mod trust;
+mod waiting;
 mod whom;
 
 pub use office::Timers;
@@ -216,6 +217,7 @@ impl SipServer {
     /// Takes no further calls, hangs up everyone, and waits until that is done, for `deadline` at most.
     pub async fn shutdown(mut self, deadline: Duration) {
         self.board.close();
+        self.board.host.registry.stir();
         // Nobody shall be sent to us any more.
         self.leaving.cancel();
         for (_, entry) in self.board.host.registry.list() {

@@ -1,9 +1,10 @@
 //! Whom a supervisor may hear, and what else they may do there: one pure function over the rules of the configuration.
 
-use crate::call::May;
+use crate::call::{May, Rights, Unagreed};
 use crate::config::{Supervise, Trunk};
 use crate::event::{Address, Consent};
 use crate::io::sip::registry::user;
+use std::time::Duration;
 
 /// Who wants to listen in.
 #[derive(Clone, Copy, Debug)]
@@ -38,20 +39,32 @@ pub enum Denied {
 }
 
 /// What `asker` may do on the call that is asked for. Without rules whoever may supervise may do everything; with rules it
-/// is what those allow together that are for this asker and for every agent of this call.
-pub fn may_hear(rules: &[Supervise], asker: Asker<'_>, asked: Asked<'_>) -> Result<May, Denied> {
+/// is what those allow together that are for this asker and for every agent of this call. What needs the customer's consent
+/// is told apart: it may be given, or withdrawn, while they listen.
+pub fn may_hear(rules: &[Supervise], asker: Asker<'_>, asked: Asked<'_>) -> Result<Rights, Denied> {
     if !asker.trunk.may_supervise {
         return Err(Denied::Trunk);
     }
     if rules.is_empty() {
-        return Ok(May::ALL);
+        return Ok(Rights::ALL);
     }
     let meant: Vec<&Supervise> = rules.iter().filter(|r| is_for(r, asker) && is_about(r, asked.agents)).collect();
-    if meant.is_empty() {
-        return Err(Denied::Agent);
-    }
-    let agreed = |r: &&&Supervise| !r.consent || asked.consent == Consent::Given;
-    meant.iter().filter(agreed).map(|r| r.may).reduce(May::or).ok_or(Denied::Consent)
+    let may = meant.iter().map(|r| r.may).reduce(May::or).ok_or(Denied::Agent)?;
+    let unagreed = match meant.iter().filter(|r| !r.consent).map(|r| r.may).reduce(May::or) {
+        None => Unagreed::Nothing,
+        Some(all) if all == may => Unagreed::All,
+        Some(some) => Unagreed::Only(some),
+    };
+    let rights = Rights { may, unagreed };
+    rights.under(asked.consent).map(|_| rights).ok_or(Denied::Consent)
+}
+
+/// How long somebody who dials an agent without a call may wait for the agent's next one; none: not at all. `agent` is what
+/// they dialled.
+pub fn may_wait(rules: &[Supervise], asker: Asker<'_>, agent: &str) -> Option<Duration> {
+    let agents = [Address::from(agent)];
+    let meant = rules.iter().filter(|r| asker.trunk.may_supervise && is_for(r, asker) && is_about(r, &agents));
+    meant.filter_map(|r| r.wait).max()
 }
 
 fn is_for(rule: &Supervise, asker: Asker<'_>) -> bool {
@@ -86,7 +99,13 @@ mod tests {
             everyone: agents.is_empty(),
             may,
             consent,
+            wait: None,
         }
+    }
+
+    /// What they may do now.
+    fn now(rules: &[Supervise], asker: Asker<'_>, asked: Asked<'_>) -> Result<May, Denied> {
+        may_hear(rules, asker, asked).map(|rights| rights.under(asked.consent).unwrap())
     }
 
     fn rules() -> Vec<Supervise> {
@@ -121,7 +140,7 @@ mod tests {
         ] {
             let agents: Vec<Address> = agents.iter().map(|a| (*a).into()).collect();
             let asked = Asked { agents: &agents, consent };
-            assert_eq!(may_hear(&rules(), Asker { trunk, identity }, asked), expected, "{identity} {agents:?}");
+            assert_eq!(now(&rules(), Asker { trunk, identity }, asked), expected, "{identity} {agents:?}");
         }
     }
 
@@ -135,7 +154,49 @@ mod tests {
             (vec![rule("", "", &[], SPY, false)], true, Ok(SPY)),
         ] {
             let trunk = trunk("lab", may);
-            assert_eq!(may_hear(&rules, Asker { trunk: &trunk, identity: "x" }, asked), expected);
+            assert_eq!(now(&rules, Asker { trunk: &trunk, identity: "x" }, asked), expected);
         }
+    }
+
+    #[test]
+    fn what_needs_consent_is_told_apart() {
+        let trunk = trunk("lab", true);
+        let (always, asked) = (rule("chief", "", &["anna"], SPY, false), rule("chief|auditor", "", &[], WHISPER, true));
+        let rights = |rules: &[Supervise], identity, agent: &str, consent| {
+            let asked = Asked { agents: &[agent.into()], consent };
+            may_hear(rules, Asker { trunk: &trunk, identity }, asked)
+        };
+        let both = [always, asked];
+        for consent in [Consent::Unknown, Consent::Given, Consent::Refused] {
+            let expected = Rights { may: WHISPER, unagreed: Unagreed::Only(SPY) };
+            assert_eq!(rights(&both, "chief@x", "anna", consent), Ok(expected));
+        }
+        let expected = Rights { may: WHISPER, unagreed: Unagreed::Nothing };
+        assert_eq!(rights(&both, "auditor@x", "anna", Consent::Given), Ok(expected));
+        assert_eq!(rights(&both, "auditor@x", "anna", Consent::Unknown), Err(Denied::Consent));
+        assert_eq!(rights(&both[..1], "chief@x", "anna", Consent::Refused).map(|r| r.unagreed), Ok(Unagreed::All));
+    }
+
+    #[test]
+    fn who_may_wait_for_whom() {
+        let (open, shut) = (trunk("lab", true), trunk("lab", false));
+        let wait = |s| Some(Duration::from_secs(s));
+        let short = Supervise { wait: wait(60), ..rule("chief", "", &["10..", "anna"], SPY, false) };
+        let long = Supervise { wait: wait(600), ..rule("chief", "", &["anna"], SPY, true) };
+        let rules = [short, long, rule("", "", &[], May::ALL, false)];
+        for (trunk, identity, agent, expected) in [
+            (&open, "chief@x", "anna", wait(600)),
+            (&open, "chief@x", "1001", wait(60)),
+            (&open, "chief@x", "berta", None),
+            (&open, "auditor@x", "anna", None),
+            (&shut, "chief@x", "anna", None),
+        ] {
+            assert_eq!(may_wait(&rules, Asker { trunk, identity }, agent), expected, "{identity} {agent}");
+        }
+        assert_eq!(
+            may_wait(&[], Asker { trunk: &open, identity: "chief@x" }, "anna"),
+            None,
+            "nobody waits without a rule"
+        );
     }
 }

@@ -1,30 +1,36 @@
 //! The task that owns a recording session (SIPREC, RFC 7866): every stream that is sent to us becomes a leg of a call, a
-//! customer's or an agent's, that can be heard and never spoken to.
+//! customer's or an agent's, that can be heard and never spoken to. The same for a line that a route says is one party's copy
+//! (`fork`), and for one that leads to an agent's ear: that one alone is spoken to.
 //!
 //! In come what the client does ([`Message`]) and the wish to hang up; out go commands to the call's shard. The call is
 //! opened by the first session of its communication and ends with the last.
 
-use crate::call::sdp::{self, Accepted, Local, Stream, Streams};
+use crate::call::sdp::{self, Accepted, Direction, Local, Stream, Streams};
 use crate::call::{Ack, CallOptions, CallView, Command, LegMedia, LegSpec, Refusal};
-use crate::config::Siprec;
+use crate::config::{Siprec, Step};
 use crate::event::{Address, Mode, Place, Role};
 use crate::id::{CallId, LegId};
 use crate::io::clock;
-use crate::io::sip::admission::Admitted;
+use crate::io::sip::admission::{self, Admitted};
 use crate::io::sip::communication::Seat;
 use crate::io::sip::controller::{End, Message, open_media, release, wished};
 use crate::io::sip::door::ALLOW;
 use crate::io::sip::fault::Fault;
-use crate::io::sip::fork::{self, OPTION, Opening, Update};
+use crate::io::sip::fork::{self, OPTION, One, Opening, Update};
 use crate::io::sip::line::Line;
-use crate::io::sip::registry::{Entry, Handle};
+use crate::io::sip::registry::{Entry, Handle, user};
 use crate::io::sip::switchboard::{Live, Switchboard};
 use crate::io::siprec::{self, Metadata, Participant, Speaker};
-use rsipstack::sip::Header;
+use crate::media::codec::Codec;
+use rsipstack::sip::{Header, Method};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::mpsc;
 use tracing::Instrument;
+
+/// How often a client is asked who its streams are: one that does not know it by then does not know.
+const QUESTIONS: usize = 3;
 
 /// One recording session.
 struct Session {
@@ -34,15 +40,26 @@ struct Session {
     seat: OnceLock<Seat>,
     /// Its legs, for its end.
     joined: Mutex<Vec<LegId>>,
+    /// The route whose steps were taken last.
+    route: Mutex<Option<String>>,
+    /// How often the client may still be asked.
+    questions: AtomicUsize,
 }
 
 /// What is agreed on with the client.
 struct Agreed {
-    rules: Siprec,
-    metadata: Metadata,
+    people: People,
     /// Names our session and its version; every stream has a port of its own.
     ours: Local,
     received: Vec<Received>,
+}
+
+/// What is known of who takes part.
+struct People {
+    rules: Siprec,
+    metadata: Metadata,
+    /// Whose every stream is, where a route says so.
+    one: Option<One>,
 }
 
 /// A stream with its leg.
@@ -61,6 +78,8 @@ struct Cast {
     /// Their id at the client, as far as that was said.
     speaker: Option<String>,
     address: Address,
+    /// Whether nothing they send is meant for us.
+    held: bool,
 }
 
 /// Runs a recording session from its INVITE to its BYE.
@@ -72,7 +91,9 @@ pub async fn run(
     messages: mpsc::Receiver<Message>,
     live: Live,
 ) {
-    let session = Session { board, line, admitted, seat: OnceLock::new(), joined: Mutex::default() };
+    let questions = AtomicUsize::new(if opening.can_be_asked { QUESTIONS } else { 0 });
+    let (joined, route) = (Mutex::default(), Mutex::default());
+    let session = Session { board, line, admitted, seat: OnceLock::new(), joined, route, questions };
     let (session, span) = (Arc::new(session), tracing::info_span!("recording session"));
     // In a task of its own, so that a panic in it still ends the session properly.
     let work = tokio::spawn(conduct(session.clone(), opening, messages).instrument(span.clone()));
@@ -99,31 +120,36 @@ async fn conduct(session: Arc<Session>, opening: Opening, mut messages: mpsc::Re
 impl Session {
     /// Finds or opens the call, joins every stream, and answers, in this order.
     async fn begin(&self, opening: Opening) -> Result<Agreed, End> {
-        let Opening { trunk, rules, streams, metadata } = opening;
-        let metadata = metadata.unwrap_or_default();
-        let cast = cast(&rules, &metadata, &[], &[], &streams.each);
-        let names = metadata.communications();
-        let seat = self.board.recordings.join(&trunk, names, self.open(&cast)).await?;
+        let Opening { trunk, rules, streams, metadata, one, .. } = opening;
+        let people = People { rules, metadata: metadata.unwrap_or_default(), one };
+        if self.board.routes(&people.metadata) {
+            return Err(End::new("this communication goes through here already, and is heard there", 488));
+        }
+        let (cast, names) = (people.cast(&[], &[], &streams.each), people.communications());
+        let seat = self.board.recordings.join(&trunk, names, self.open(&cast, people.one.as_ref())).await?;
         tracing::info!(call = %seat.call, streams = streams.each.len(), "a recording session");
         let _ = self.seat.set(seat);
         let here = SocketAddr::new(self.line.office.address_for(self.admitted.source.ip()), 0);
         let ours = Local::new(here, clock::random() >> 1, self.admitted.terms.srtp, clock::secret);
-        let mut agreed = Agreed { rules, metadata, ours, received: Vec::new() };
+        let mut agreed = Agreed { people, ours, received: Vec::new() };
         let refused = |fault: Fault| End { reason: fault.reason.clone(), refusal: fault };
         self.follow(&mut agreed, &streams).await.map_err(refused)?;
         self.accept(agreed.answer(&streams))?;
+        self.ask_who(&agreed);
         Ok(agreed)
     }
 
     /// A new call, named by its first participants.
-    async fn open(&self, cast: &[Cast]) -> Result<Seat, End> {
+    async fn open(&self, cast: &[Cast], one: Option<&One>) -> Result<Seat, End> {
         let (board, shard) = (&self.board, self.board.host.shard_for_next());
         let call = CallId::new(clock::wall_ms().max(0) as u64, 0, 0, clock::random());
         let named = |role, otherwise: &Address| {
             cast.iter().find(|c| c.role == role).map_or_else(|| otherwise.clone(), |c| c.address.clone())
         };
-        let caller = named(Role::Customer, &self.admitted.caller);
-        let called = named(Role::Agent, &self.admitted.called);
+        // A copied line is called by one party and tells nothing of the other: what it is a part of stands for them.
+        let of = one.map(|one| Address::from(one.of.as_str()));
+        let caller = named(Role::Customer, of.as_ref().unwrap_or(&self.admitted.caller));
+        let called = named(Role::Agent, of.as_ref().unwrap_or(&self.admitted.called));
         let (handle, wish) = Handle::new();
         let code = board.host.registry.insert(call, Entry::new(shard.clone(), handle, caller.clone(), called.clone()));
         let config = &board.config;
@@ -184,22 +210,53 @@ impl Session {
     /// where nothing was offered.
     async fn update(&self, agreed: &mut Agreed, update: Update) -> Result<Vec<u8>, Fault> {
         if let Some(newer) = update.metadata {
-            agreed.metadata.update(newer);
+            agreed.people.metadata.update(newer);
             if let Some(seat) = self.seat.get() {
-                self.board.recordings.learn(seat.call, agreed.metadata.communications()).await;
+                self.board.recordings.learn(seat.call, agreed.people.communications()).await;
             }
         }
+        let answer = self.answer_to(agreed, update.streams, update.wants_offer).await?;
+        self.ask_who(agreed);
+        Ok(answer)
+    }
+
+    async fn answer_to(
+        &self,
+        agreed: &mut Agreed,
+        streams: Option<Streams>,
+        wants_offer: bool,
+    ) -> Result<Vec<u8>, Fault> {
         agreed.ours.version = agreed.ours.version.saturating_add(1);
-        match update.streams {
+        match streams {
             Some(streams) => {
                 self.follow(agreed, &streams).await?;
                 Ok(agreed.answer(&streams))
             }
             None => {
                 self.recast_all(agreed).await?;
-                Ok(if update.wants_offer { sdp::offer_again(&agreed.ours, &agreed.accepted()) } else { Vec::new() })
+                Ok(if wants_offer { sdp::offer_again(&agreed.ours, &agreed.accepted()) } else { Vec::new() })
             }
         }
+    }
+
+    /// Asks the client for all it knows, where a stream of its is nobody's; it tells by a request of its own.
+    fn ask_who(&self, agreed: &Agreed) {
+        let known = |r: &Received| r.cast.speaker.is_some();
+        let left = |questions: usize| questions.checked_sub(1);
+        if agreed.people.one.is_some()
+            || agreed.received.iter().all(known)
+            || self.questions.fetch_update(Ordering::AcqRel, Ordering::Acquire, left).is_err()
+        {
+            return;
+        }
+        let line = self.line.clone();
+        tokio::spawn(async move {
+            line.established().await;
+            let (headers, body) = fork::question();
+            let answer = line.ask(Method::Update, headers, Some(body)).await;
+            let status = answer.map(|answer| answer.status_code.code());
+            tracing::info!(?status, "the recording client was asked who its streams are");
+        });
     }
 
     async fn answered(&self, agreed: &mut Agreed, answer: &[u8]) -> Result<(), Fault> {
@@ -229,14 +286,14 @@ impl Session {
             }
         }
         agreed.received.sort_by_key(|r| r.stream.line);
-        self.name_agents().await
+        self.make_known().await
     }
 
     async fn join(&self, stream: &Stream, cast: Cast) -> Result<Received, Fault> {
         let (source, srtp) = (self.admitted.source.ip(), self.admitted.terms.srtp);
         let opened = open_media(&self.line.office, source, &self.board, srtp);
         let (mut sockets, mut local) = opened.map_err(|end| end.refusal)?;
-        let media = stream.settle(None).ok_or_else(|| Fault::new(488, "no common codec"))?;
+        let media = cast.settle(stream, None)?;
         sockets.srtp = stream.description.keys(&local);
         local.agree(sockets.srtp, clock::secret);
         let address = cast.address.clone();
@@ -244,11 +301,14 @@ impl Session {
         let seat = self.seat.get().ok_or_else(gone)?;
         let leg = seat.shard.add_leg(seat.call, spec, sockets).await.map_err(refused)?;
         self.joined().push(leg);
+        if cast.held {
+            self.hold(leg, true).await?;
+        }
         Ok(Received { leg, cast, stream: stream.clone(), local, media })
     }
 
     async fn renegotiate(&self, received: &mut Received, stream: &Stream) -> Result<(), Fault> {
-        let media = stream.settle(Some(received.media.codec)).ok_or_else(|| Fault::new(488, "no common codec"))?;
+        let media = received.cast.settle(stream, Some(received.media.codec))?;
         let keys = stream.description.keys(&received.local);
         let moved = received.stream.description.origin != stream.description.origin;
         let changed = moved || received.stream.description != stream.description;
@@ -272,7 +332,7 @@ impl Session {
         for (received, cast) in agreed.received.iter_mut().zip(cast) {
             self.recast(received, cast).await?;
         }
-        self.name_agents().await
+        self.make_known().await
     }
 
     /// A voice that was another's until now begins anew.
@@ -287,7 +347,16 @@ impl Session {
         if before.address != cast.address {
             self.command(Command::SetAddress { leg, address: cast.address }).await?;
         }
+        if before.held != cast.held {
+            self.hold(leg, cast.held).await?;
+        }
         Ok(())
+    }
+
+    /// What is sent while somebody is on hold is a part of no conversation.
+    async fn hold(&self, leg: LegId, held: bool) -> Result<(), Fault> {
+        let place = held.then_some(Place::Aside);
+        self.command(Command::SetHeld { leg, place }).await.map(drop)
     }
 
     /// Who is on each stream, beside those whom other sessions of the communication brought.
@@ -295,15 +364,58 @@ impl Session {
         let ours = self.joined().clone();
         let legs = self.view().await?.legs.into_iter();
         let others: Vec<Role> = legs.filter(|l| !ours.contains(&l.id)).map(|l| l.role).collect();
-        Ok(cast(&agreed.rules, &agreed.metadata, &others, &agreed.received, streams))
+        Ok(agreed.people.cast(&others, &agreed.received, streams))
     }
 
-    /// Supervisors find the call by its agents.
-    async fn name_agents(&self) -> Result<(), Fault> {
+    /// Supervisors find the call by its agents, and a route chooses what they are listened to with.
+    async fn make_known(&self) -> Result<(), Fault> {
         let view = self.view().await?;
-        let agents = view.legs.into_iter().filter(|l| l.role == Role::Agent).map(|l| l.address).collect();
+        let of = |role| view.legs.iter().filter(move |l| l.role == role).map(|l| l.address.clone()).collect();
+        let (agents, customers): (Vec<Address>, Vec<Address>) = (of(Role::Agent), of(Role::Customer));
         if let Some(seat) = self.seat.get() {
-            self.board.host.registry.set_agents(seat.call, agents);
+            self.board.host.registry.set_agents(seat.call, agents.clone());
+        }
+        self.take_route(&agents, &customers).await
+    }
+
+    /// Takes the steps of the route that is theirs, unless they were taken already.
+    async fn take_route(&self, agents: &[Address], customers: &[Address]) -> Result<(), Fault> {
+        let Admitted { route: own, called, caller, trunk, .. } = &self.admitted;
+        let route = match own.steps.first() {
+            Some(Step::Fork { .. }) => Some(own),
+            _ => {
+                let named = agents.iter().map(|a| user(&a.0).to_owned());
+                let numbers: Vec<String> = std::iter::once(called.0.to_string()).chain(named).collect();
+                let caller = customers.first().map_or(&*caller.0, |customer| user(&customer.0));
+                admission::recorded(&self.board.config.routes, &numbers, caller, trunk)
+            }
+        };
+        let Some(route) = route else { return Ok(()) };
+        let before = self.route.lock().unwrap_or_else(PoisonError::into_inner).replace(route.at.clone());
+        if before.as_ref() == Some(&route.at) {
+            return Ok(());
+        }
+        for step in &route.steps {
+            self.take(step).await?;
+        }
+        Ok(())
+    }
+
+    async fn take(&self, step: &Step) -> Result<(), Fault> {
+        let seat = self.seat.get().ok_or_else(gone)?;
+        match step {
+            Step::Playbook(name) => {
+                if let Some(conversations) = &self.board.host.conversations {
+                    conversations.playbook(seat.call, name.as_str().into());
+                }
+            }
+            Step::Consent(consent) => {
+                let registry = &self.board.host.registry;
+                registry.set_consent(seat.call, &seat.shard, *consent).await.map_err(refused)?;
+            }
+            // The configuration lets no other step be a recording's; `fork` has been taken.
+            Step::Answer | Step::Say(_) | Step::Play(_) | Step::Connect { .. } | Step::Mode(_) => {}
+            Step::Supervise { .. } | Step::Fork { .. } | Step::Reject { .. } => {}
         }
         Ok(())
     }
@@ -344,7 +456,7 @@ impl Session {
                     self.remove(leg, &end.reason).await;
                 }
                 // Refused only where the call is over.
-                let _ = self.name_agents().await;
+                let _ = self.make_known().await;
             }
         }
         release(&self.board, &self.line, Some(end.refusal.status_code()), &end.reason).await;
@@ -361,20 +473,69 @@ impl Agreed {
     }
 }
 
-/// Who is on each stream. `others` are the roles of legs that came by other sessions, `before` what the streams were.
-fn cast(rules: &Siprec, metadata: &Metadata, others: &[Role], before: &[Received], streams: &[Stream]) -> Vec<Cast> {
-    let speaker = |stream: &Stream| {
-        let who = stream.label.as_deref().and_then(|label| metadata.speaker(label));
-        let same = |r: &&Received| r.stream.line == stream.line && r.cast.speaker.as_ref() == who.map(|who| &who.id);
-        Speaker { who, was: before.iter().find(same).map(|r| r.cast.role) }
-    };
-    let speakers: Vec<_> = streams.iter().map(speaker).collect();
-    let roles = siprec::roles(rules, others, &speakers);
-    let cast = |((role, Speaker { who, .. }), stream): ((Role, Speaker<'_>), &Stream)| {
-        let address = who.and_then(Participant::address).map_or_else(|| stream_name(stream), Address::from);
-        Cast { role, speaker: who.map(|who| who.id.clone()), address }
-    };
-    roles.into_iter().zip(speakers).zip(streams).map(cast).collect()
+impl Cast {
+    /// What both sides use. Who is recorded is sent nothing; the way to an agent's ear is nothing but that.
+    fn settle(&self, stream: &Stream, preferred: Option<Codec>) -> Result<LegMedia, Fault> {
+        let media = match self.role {
+            Role::Earpiece => stream.settle_both_ways(preferred),
+            Role::Customer | Role::Agent | Role::Supervisor | Role::Bridge => stream.settle(preferred),
+        };
+        media.ok_or_else(|| Fault::new(488, "no common codec"))
+    }
+
+    /// Whoever a stream says that it carries, unless it says that it carries nothing.
+    fn unless_held(self, stream: &Stream) -> Cast {
+        let silent = match (self.role, stream.description.direction) {
+            (_, Direction::Inactive) => true,
+            // Nothing is expected to come from an ear.
+            (Role::Earpiece, Direction::RecvOnly) => false,
+            (Role::Customer | Role::Agent | Role::Supervisor | Role::Bridge, Direction::RecvOnly) => true,
+            (_, Direction::SendRecv | Direction::SendOnly) => false,
+        };
+        Cast { held: self.held || silent, ..self }
+    }
+}
+
+impl People {
+    /// What names the communication. A route's name for a call is as a session's, so that a way to the agent's ear finds the
+    /// recording session that goes with it.
+    fn communications(&self) -> Vec<String> {
+        match &self.one {
+            Some(one) => vec![format!("session {}", one.of)],
+            None => self.metadata.communications(),
+        }
+    }
+
+    /// Who is on each stream. `others` are the roles of legs that came by other sessions, `before` what the streams were.
+    fn cast(&self, others: &[Role], before: &[Received], streams: &[Stream]) -> Vec<Cast> {
+        if let Some(One { role, address, .. }) = &self.one {
+            let cast = Cast { role: *role, speaker: None, address: address.clone(), held: false };
+            return streams.iter().map(|stream| cast.clone().unless_held(stream)).collect();
+        }
+        let was = |stream: &Stream| before.iter().find(|r| r.stream.line == stream.line).map(|r| &r.cast);
+        let speakers: Vec<_> = streams.iter().map(|stream| self.speaker(stream, was(stream))).collect();
+        let roles = siprec::roles(&self.rules, others, &speakers);
+        let cast = |((role, Speaker { who, .. }), stream): ((Role, Speaker<'_>), &Stream)| {
+            if let Some(held) = was(stream).filter(|was| who.is_none() && self.is_on_hold(was)) {
+                return Cast { held: true, ..held.clone() };
+            }
+            let address = who.and_then(Participant::address).map_or_else(|| stream_name(stream), Address::from);
+            Cast { role, speaker: who.map(|who| who.id.clone()), address, held: false }.unless_held(stream)
+        };
+        roles.into_iter().zip(speakers).zip(streams).map(cast).collect()
+    }
+
+    fn speaker(&self, stream: &Stream, was: Option<&Cast>) -> Speaker<'_> {
+        let who = stream.label.as_deref().and_then(|label| self.metadata.speaker(label));
+        let same =
+            |was: &&Cast| was.speaker.as_ref() == who.map(|who| &who.id) || who.is_none() && self.is_on_hold(was);
+        Speaker { who, was: was.filter(same).map(|was| was.role) }
+    }
+
+    /// Whether whoever was on a stream is there still, and silent.
+    fn is_on_hold(&self, was: &Cast) -> bool {
+        was.speaker.as_ref().is_some_and(|id| self.metadata.is_on_hold(id))
+    }
 }
 
 /// What a stream is called of whose speaker nothing is known.

@@ -1,5 +1,6 @@
 //! The calls that are alive on this node, for those who act on them from outside.
 
+use crate::call::{Command, Refusal};
 use crate::event::{Address, Consent, Mode};
 use crate::id::{CallCode, CallId};
 use crate::io::clock;
@@ -103,6 +104,8 @@ pub enum Unfound {
 #[derive(Clone, Default)]
 pub struct Registry {
     calls: Arc<Mutex<HashMap<CallId, Entry>>>,
+    /// Told whenever an agent is on the line, or what a customer says is known: somebody may wait for that.
+    changed: Arc<watch::Sender<()>>,
     /// Who can call telephones.
     board: Arc<OnceLock<Weak<Switchboard>>>,
 }
@@ -127,16 +130,39 @@ impl Registry {
     /// An agent is on the line.
     pub fn has_agent(&self, call: CallId, agent: Address) {
         self.locked(|calls| calls.get_mut(&call).map(|entry| entry.agents.push(agent)));
+        self.stir();
     }
 
     /// These are its agents now.
     pub fn set_agents(&self, call: CallId, agents: Vec<Address>) {
         self.locked(|calls| calls.get_mut(&call).map(|entry| entry.agents = agents));
+        self.stir();
     }
 
-    /// Whether the customer agrees to be listened to.
-    pub fn has_consent(&self, call: CallId, consent: Consent) {
+    /// What the customer says about being listened to. Of a withdrawal whoever dials is told first, of a consent the call:
+    /// nobody is let in by one whom the other refuses.
+    pub async fn set_consent(&self, call: CallId, shard: &Shard, consent: Consent) -> Result<(), Refusal> {
+        if consent != Consent::Given {
+            self.has_consent(call, consent);
+        }
+        shard.command(call, Command::SetConsent { consent }).await?;
+        self.has_consent(call, consent);
+        Ok(())
+    }
+
+    fn has_consent(&self, call: CallId, consent: Consent) {
         self.locked(|calls| calls.get_mut(&call).map(|entry| entry.consent = consent));
+        self.stir();
+    }
+
+    /// From now on.
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// Whoever waits looks again.
+    pub(super) fn stir(&self) {
+        self.changed.send_replace(());
     }
 
     /// The one call that a supervisor means who dials `who`.

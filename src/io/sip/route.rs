@@ -49,12 +49,12 @@ async fn take(call: &Arc<Call>, endings: &mut Watch, step: &Step) -> Result<(), 
             Ok(())
         }
         Step::Consent(consent) => {
-            call.board.host.registry.has_consent(call.id, *consent);
-            let _ = call.command(Command::SetConsent { consent: *consent }).await;
+            // Refused only where the call is over.
+            let _ = call.board.host.registry.set_consent(call.id, &call.shard, *consent).await;
             Ok(())
         }
-        // It stands alone, and its caller is taken to their call before a route runs.
-        Step::Supervise { .. } => Err(End::new("a supervisor has no call of their own", 500)),
+        // It comes first, and its caller is taken to their call before a route runs.
+        Step::Supervise { .. } | Step::Fork { .. } => Err(End::new("who listens has no call of their own", 500)),
         Step::Playbook(name) => {
             if let Some(conversations) = &call.board.host.conversations {
                 conversations.playbook(call.id, name.as_str().into());

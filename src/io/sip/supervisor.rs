@@ -6,7 +6,7 @@
 //! do by itself. Nobody is taken to another call unasked: when a call ends, so does the line.
 
 use crate::call::sdp::{self, Description, Local, Srtp};
-use crate::call::{Command, LegMedia, May, Refusal, Supervising};
+use crate::call::{Command, LegMedia, Refusal, Rights, Supervising};
 use crate::event::{Address, Mode};
 use crate::id::{CallId, LegId};
 use crate::io::clock;
@@ -34,7 +34,7 @@ const TAKEN_OVER: &str = "Your supervisor has taken over this call. Please stay 
 /// One supervisor.
 pub struct Supervisor {
     pub(super) board: Arc<Switchboard>,
-    line: Arc<Line>,
+    pub(super) line: Arc<Line>,
     pub(super) who: Who,
     /// How they called us; none where we called them.
     pub(super) came: Option<Came>,
@@ -71,8 +71,8 @@ pub async fn run(supervisor: Supervisor, messages: mpsc::Receiver<Message>, live
     drop(live);
 }
 
-async fn listen_in(supervisor: Arc<Supervisor>, messages: mpsc::Receiver<Message>) -> End {
-    let found = match supervisor.find().await {
+async fn listen_in(supervisor: Arc<Supervisor>, mut messages: mpsc::Receiver<Message>) -> End {
+    let found = match supervisor.find_or_wait(&mut messages).await {
         Ok(found) => found,
         Err(end) => return end,
     };
@@ -160,6 +160,10 @@ impl Supervisor {
     async fn join(&self, found: &Found) -> Result<Agreed, End> {
         let Some(came) = &self.came else { return Err(End::new("nobody called", 500)) };
         let (sockets, local) = open_media(&self.line.office, came.source, &self.board, came.srtp)?;
+        if let Some(provisional) = &self.line.provisional {
+            // RFC 3262 §3: no answer before what was said is known to have arrived.
+            provisional.settled().await;
+        }
         match &came.offer {
             Some(offer) => {
                 let agreed = self.sit(found, sockets, local, offer).await?;
@@ -186,15 +190,15 @@ impl Supervisor {
         sockets.srtp = far_end.keys(&local);
         local.agree(sockets.srtp, clock::secret);
         let media = far_end.settle(None).ok_or_else(|| End::new("no common codec", 488))?;
-        let supervising = self.supervising(found.may, found.mode, media);
+        let supervising = self.supervising(found.rights, found.mode, media);
         let shard = found.entry.shard.clone();
         let leg = shard.supervise(found.call, supervising, sockets).await.map_err(refused)?;
         self.sits(Some(Seat { call: found.call, shard, leg }));
         Ok(Agreed { local, media, origin: far_end.origin.clone() })
     }
 
-    fn supervising(&self, may: May, mode: Mode, media: LegMedia) -> Supervising {
-        Supervising { address: self.who.address.clone(), mode, may, media, onward: None }
+    fn supervising(&self, rights: Rights, mode: Mode, media: LegMedia) -> Supervising {
+        Supervising { address: self.who.address.clone(), mode, rights, media, onward: None }
     }
 
     fn accept(&self, body: Vec<u8>) -> Result<(), End> {
@@ -248,7 +252,7 @@ impl Supervisor {
         }
         // Whoever finds no way in elsewhere comes back.
         if let Some(entry) = self.board.host.registry.get(seat.call) {
-            others.extend(self.may_hear(&entry).ok().map(|may| (seat.call, entry, may)));
+            others.extend(self.may_hear(&entry).ok().map(|rights| (seat.call, entry, rights)));
         }
         let Ok(taken) = seat.shard.take(seat.call, seat.leg, "they went on to the next call").await else {
             // Gone already: the endings tell why.
@@ -256,10 +260,10 @@ impl Supervisor {
         };
         self.sits(None);
         let mut traveller = Some(taken);
-        for (call, entry, may) in others {
+        for (call, entry, rights) in others {
             let Some(line) = traveller.take() else { break };
             let watch = self.board.endings.watch(call);
-            let supervising = self.supervising(may, Mode::Spy, agreed.media);
+            let supervising = self.supervising(rights, Mode::Spy, agreed.media);
             match entry.shard.arrive(call, supervising, line).await {
                 Ok(leg) => {
                     self.sits(Some(Seat { call, shard: entry.shard.clone(), leg }));
@@ -304,7 +308,7 @@ impl Supervisor {
 }
 
 /// The line calls whoever called us the caller, and whom we called the called party.
-fn gone(reason: &str) -> End {
+pub(super) fn gone(reason: &str) -> End {
     End::new(reason.replacen("caller", "supervisor", 1).replacen("called party", "supervisor", 1), 487)
 }
 

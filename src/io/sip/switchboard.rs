@@ -8,6 +8,7 @@ use crate::io::sip::endings::Endings;
 use crate::io::sip::line::Line;
 use crate::io::sip::office::Office;
 use crate::io::sip::trust::Trust;
+use crate::io::siprec::Metadata;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -23,6 +24,9 @@ pub struct Limits {
     /// SIP transactions remembered at once, each a few kilobytes; one is kept for half a minute.
     pub transactions: usize,
 }
+
+/// Why no calls are taken any more.
+pub const CLOSING: &str = "shutting down";
 
 impl Default for Limits {
     fn default() -> Self {
@@ -99,7 +103,7 @@ impl Switchboard {
     /// Whether another call can be taken.
     pub fn room(&self, transactions: usize) -> Result<(), &'static str> {
         if self.closing.load(Ordering::Relaxed) {
-            return Err("shutting down");
+            return Err(CLOSING);
         }
         if self.live() >= self.limits.calls || transactions >= self.limits.transactions {
             return Err("too many calls at once");
@@ -136,6 +140,11 @@ impl Switchboard {
     /// A line by its Call-ID and our own tag.
     pub fn line(&self, call_id: &str, our_tag: &str) -> Option<Arc<Line>> {
         locked(&self.lines).get(&(call_id.to_owned(), our_tag.to_owned())).cloned()
+    }
+
+    /// Whether what `metadata` describes goes through us anyway.
+    pub fn routes(&self, metadata: &Metadata) -> bool {
+        locked(&self.lines).values().any(|line| line.is_described(metadata))
     }
 
     /// A line is up, or about to be.

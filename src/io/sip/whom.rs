@@ -1,6 +1,6 @@
 //! Which call a supervisor hears: the one they want, those they may go on to, and how they are told which it is.
 
-use crate::call::{Ack, Command, May};
+use crate::call::{Ack, Command, Rights};
 use crate::event::{Mode, Role};
 use crate::id::{CallId, LegId};
 use crate::io::sip::admission::Whom;
@@ -17,7 +17,7 @@ pub struct Found {
     /// What is known of it.
     pub entry: Entry,
     /// What they may do there.
-    pub may: May,
+    pub rights: Rights,
     /// The mode they begin in.
     pub mode: Mode,
     /// The mode they asked for, which may be more than they may.
@@ -41,36 +41,41 @@ impl Supervisor {
         if entry.agents.is_empty() {
             return Err(End::new("the agent of this call is not on the line yet: try again in a moment", 480));
         }
-        let may = match self.came {
+        let rights = match self.came {
             Some(_) => self.may_hear(&entry).map_err(|denied| End::new(denied.to_string(), 403))?,
             // Whoever had them called answers for that.
-            None => May::ALL,
+            None => Rights::ALL,
         };
+        let may = rights.under(entry.consent).unwrap_or_default();
         let wanted = match replaces {
             Some(leg) => mode_of(&entry, call, leg).await.ok_or_else(gone_call)?,
             None => self.wanted.mode,
         };
         // Who may not be heard is let in to hear.
         let mode = if may.be_in(wanted) { wanted } else { Mode::Spy };
-        Ok(Found { call, entry, may, mode, wanted, replaces })
+        Ok(Found { call, entry, rights, mode, wanted, replaces })
     }
 
     /// What they may do on a call, if they may hear it.
-    pub(super) fn may_hear(&self, entry: &Entry) -> Result<May, Denied> {
-        let config = &self.board.config;
-        let trunk = config.trunks.iter().find(|t| t.name == self.who.trunk).ok_or(Denied::Trunk)?;
-        let asker = Asker { trunk, identity: &self.who.identity };
-        policy::may_hear(&config.supervise, asker, Asked { agents: &entry.agents, consent: entry.consent })
+    pub(super) fn may_hear(&self, entry: &Entry) -> Result<Rights, Denied> {
+        let asker = self.asker().ok_or(Denied::Trunk)?;
+        policy::may_hear(&self.board.config.supervise, asker, Asked { agents: &entry.agents, consent: entry.consent })
+    }
+
+    /// Who they are to the rules.
+    pub(super) fn asker(&self) -> Option<Asker<'_>> {
+        let trunk = self.board.config.trunks.iter().find(|t| t.name == self.who.trunk)?;
+        Some(Asker { trunk, identity: &self.who.identity })
     }
 
     /// The calls they may hear beside this one: first those that began after it.
-    pub(super) fn others(&self, here: CallId) -> Vec<(CallId, Entry, May)> {
+    pub(super) fn others(&self, here: CallId) -> Vec<(CallId, Entry, Rights)> {
         let mut calls = self.board.host.registry.list();
         if let Some(at) = calls.iter().position(|(call, _)| *call == here) {
             calls.rotate_left(at);
         }
         let others = calls.into_iter().filter(|(call, entry)| *call != here && !entry.agents.is_empty());
-        others.filter_map(|(call, entry)| self.may_hear(&entry).ok().map(|may| (call, entry, may))).collect()
+        others.filter_map(|(call, entry)| self.may_hear(&entry).ok().map(|rights| (call, entry, rights))).collect()
     }
 }
 

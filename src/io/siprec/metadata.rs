@@ -71,6 +71,8 @@ struct Stream {
 struct Sender {
     participant: String,
     streams: Vec<String>,
+    /// Whether they have left (RFC 7865 §6.9).
+    gone: bool,
 }
 
 impl Metadata {
@@ -131,6 +133,18 @@ impl Metadata {
         })
     }
 
+    /// Whether a participant is there and sends nothing: they are on hold (RFC 8068 shows such updates).
+    pub fn is_on_hold(&self, participant: &str) -> bool {
+        self.senders.iter().any(|s| s.participant == participant && s.streams.is_empty() && !s.gone)
+    }
+
+    /// Whether it describes a SIP session: its Call-ID is a session's id, or one of the halves of its session id (RFC 7989)
+    /// is `uuid`.
+    pub fn is_of(&self, call_id: &str, uuid: Option<&str>) -> bool {
+        let by_uuid = |sip: &String| uuid.is_some_and(|uuid| sip.split(' ').any(|half| half == uuid));
+        self.sessions.iter().any(|s| s.id == call_id || s.sip.as_ref().is_some_and(by_uuid))
+    }
+
     /// What names the communication: its groups, its sessions, and what SIP calls them. Two recording sessions that have one
     /// of these in common record the same.
     pub fn communications(&self) -> Vec<String> {
@@ -183,7 +197,7 @@ fn participant(element: &Element) -> Result<Participant, BodyError> {
 fn sender(element: &Element) -> Result<Sender, BodyError> {
     let gone = element.text_of("disassociate-time").is_some();
     let streams = element.all("send").map(|s| s.text().to_owned()).filter(|s| !s.is_empty() && !gone);
-    Ok(Sender { participant: id(element, "participant_id")?, streams: streams.collect() })
+    Ok(Sender { participant: id(element, "participant_id")?, streams: streams.collect(), gone })
 }
 
 /// Both halves of a session id (RFC 7989 §5), in an order that is the same for both ends; none while one is not known yet.

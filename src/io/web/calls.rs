@@ -3,7 +3,7 @@
 use super::AppState;
 use super::problem::Problem;
 use super::request::{Call, Json};
-use crate::event::{Address, Mode};
+use crate::event::{Address, Consent, Mode};
 use crate::id::{CallId, ClipId, LegId};
 use crate::io::calls::{CallError, NamedCall, SayTo};
 use crate::io::journal::PastCall;
@@ -142,6 +142,24 @@ async fn set_mode(State(api): Api, Call(call): Call, mode: Mode) -> Result<axum:
 pub(super) async fn say(State(api): Api, Call(call): Call, Json(say): Json<Say>) -> Result<Response, Problem> {
     match api.calls.say(call, &say.text, say.voice.as_deref(), say.audience.into()).await {
         Ok(clip) => Ok((StatusCode::ACCEPTED, axum::Json(Accepted { clip })).into_response()),
+        Err(error) => Err(refused(&api, call, error).await),
+    }
+}
+
+/// What the customer says.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Said {
+    consent: Consent,
+}
+
+pub(super) async fn consent(
+    State(api): Api,
+    Call(call): Call,
+    Json(Said { consent }): Json<Said>,
+) -> Result<StatusCode, Problem> {
+    match api.calls.set_consent(call, consent).await {
+        Ok(()) => Ok(StatusCode::NO_CONTENT),
         Err(error) => Err(refused(&api, call, error).await),
     }
 }

@@ -74,6 +74,7 @@ pub fn router(state: AppState) -> Router {
         .route("/v1/calls/{id}/whisper", post(calls::whisper))
         .route("/v1/calls/{id}/barge", post(calls::barge))
         .route("/v1/calls/{id}/say", post(calls::say))
+        .route("/v1/calls/{id}/consent", post(calls::consent))
         .route("/v1/calls/{id}/pause", post(calls::pause))
         .route("/v1/calls/{id}/resume", post(calls::resume))
         .route("/v1/calls/{id}/close", post(calls::close))
