@@ -24,6 +24,7 @@ impl Call {
             Command::AddLeg(spec) => self.add_leg(spec),
             Command::Supervise(supervising) => self.supervise(supervising),
             Command::MoveOn { leg, reason } => self.move_on(leg, reason),
+            Command::TakeIn { spec, onward } => self.add(spec, None, Some(onward)),
             Command::TakeOver { leg } => self.take_over(leg),
             Command::GiveBack { leg } => self.give_back(leg),
             Command::Tell { leg, pcm, text } => self.tell_leg(leg, pcm, text),

@@ -14,6 +14,7 @@ impl Command {
             Command::Describe | Command::Press { .. } => None,
             Command::AddLeg(_)
             | Command::Supervise(_)
+            | Command::TakeIn { .. }
             | Command::SetConsent { .. }
             | Command::MoveOn { .. }
             | Command::TakeOver { .. }

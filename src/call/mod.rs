@@ -150,9 +150,11 @@ pub enum Command {
     AddLeg(LegSpec),
     /// A supervisor joins, in conversation. Answers `Ack::Leg`.
     Supervise(Supervising),
-    /// A supervisor goes on to another call: the leg leaves this one, and its line is to be kept up. Answers
-    /// `Ack::Onward`.
+    /// A supervisor, customer or agent goes on to another call: the leg leaves this one, and its line is to be kept up.
+    /// Answers `Ack::Onward`.
     MoveOn { leg: LegId, reason: String },
+    /// A customer or agent comes from another call, with their line. Answers `Ack::Leg`.
+    TakeIn { spec: LegSpec, onward: Onward },
     /// A supervisor becomes the agent, and the agents are aside until it is one again.
     TakeOver { leg: LegId },
     /// The supervisor who took over is one again, in spy, and the agents are back.

@@ -100,7 +100,7 @@ pub struct Supervising {
     pub onward: Option<Onward>,
 }
 
-/// A supervisor's line between two calls: its numbers, its volume, and the rest of the press that brought them here.
+/// A line between two calls: its numbers, its volume, and the rest of the press that brought them here.
 /// Nothing of what was said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Onward {
@@ -247,8 +247,12 @@ impl Call {
     /// Takes the leg out without a word to its far end: the line is kept up.
     pub(super) fn move_on(&mut self, leg: LegId, reason: String) -> Result<Ack, Refusal> {
         let at = self.place_of(leg).ok_or(Refusal::NoSuchLeg(leg))?;
-        if self.legs[at].party.role != Role::Supervisor {
-            return Err(Refusal::NotASupervisor(leg));
+        match self.legs[at].party.role {
+            Role::Customer | Role::Agent | Role::Supervisor if !self.legs[at].stands_in() => {}
+            Role::Customer | Role::Agent | Role::Supervisor => {
+                return Err(Refusal::NotNow("this supervisor has taken over"));
+            }
+            Role::Bridge | Role::Earpiece => return Err(Refusal::NotNow("this line belongs to its call")),
         }
         let onward = self.legs[at].onward(self.now);
         self.take_out(at, reason);

@@ -4,7 +4,7 @@ use super::fault::{Faults, Origin};
 use super::raw::{Section, Written, nearest};
 use super::siprec;
 use super::{
-    Coach, Credentials, Digests, Format, HoldMusic, Http, Listen, Media, Network, Recording, Registration, Secret,
+    Coach, Credentials, Digests, Follow, Format, HoldMusic, Http, Listen, Media, Network, Recording, Registration, Secret,
     Sensitivity, Sip, Speech, Srtp, Store, Tls, Transport, Trunk, Way,
 };
 use crate::call::ears::{Beep, Beeped, Ears, LeakGuard};
@@ -37,6 +37,7 @@ pub(super) fn sip(mut section: Section<'_>, faults: &Faults) -> Sip {
         texts.iter().filter_map(|text| sip_address(text, external_address, faults)).collect()
     });
     let hold_music = section.text("hold_music").map_or(HoldMusic::Theirs, |written| hold_music(written, faults));
+    let follow = section.text("follow").and_then(|written| follow("sip.follow", &written, faults)).unwrap_or_default();
     // RFC 4028 §4: 90 s is the least anybody may ask for, half an hour is recommended.
     let session_expires = match section.whole("session_expires", 0..=86_400).map_or(1800, |w| w.value) {
         0 => None,
@@ -52,7 +53,13 @@ pub(super) fn sip(mut section: Section<'_>, faults: &Faults) -> Sip {
     let tls = tls(&mut section, &listen, faults);
     section.end();
     let session_expires = session_expires.map(|s| s.max(min_se));
-    Sip { listen, external_address, hold_music, session_expires, min_se, announce, tls }
+    Sip { listen, external_address, hold_music, follow, session_expires, min_se, announce, tls }
+}
+
+/// With whom coach and supervisors stay.
+pub(super) fn follow(name: &str, written: &Written<String>, faults: &Faults) -> Option<Follow> {
+    let options = [("call", Follow::Call), ("agent", Follow::Agent), ("customer", Follow::Customer)];
+    one_of(name, written, &options, faults)
 }
 
 fn hold_music(written: Written<String>, faults: &Faults) -> HoldMusic {
@@ -491,6 +498,8 @@ fn trunk(mut section: Section<'_>, registered: &[&str], faults: &Faults) -> Trun
     let tls_names = tls_names.into_iter().filter_map(|written| tls_name(written, faults)).collect();
     let may_call = section.texts("may_call").unwrap_or_default();
     let may_call = may_call.iter().filter_map(|written| pattern("trunk.may_call", written, faults)).collect();
+    let agents = section.texts("agents").unwrap_or_default();
+    let agents = agents.iter().filter_map(|written| pattern("trunk.agents", written, faults)).collect();
     let may_supervise = section.flag("may_supervise").unwrap_or(false);
     let srtp = section.text("srtp").and_then(|written| srtp("trunk.srtp", &written, faults)).unwrap_or_default();
     let siprec = siprec::siprec(section.section("siprec"), faults);
@@ -504,6 +513,7 @@ fn trunk(mut section: Section<'_>, registered: &[&str], faults: &Faults) -> Trun
         login,
         may_call,
         may_supervise,
+        agents,
         srtp,
         siprec,
     }

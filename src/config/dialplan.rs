@@ -2,7 +2,8 @@
 //!
 //! In goes one file's TOML; out come its [`Route`]s, or faults with `file:line`. Knows no SIP.
 
-use super::check::{mode, one_of, pattern, srtp};
+use super::Follow;
+use super::check::{follow, mode, one_of, pattern, srtp};
 use super::fault::{Faults, Origin};
 use super::raw::{Section, Written, nearest, parse};
 use crate::call::sdp::Srtp;
@@ -26,6 +27,8 @@ pub struct Route {
     pub caller_is_agent: bool,
     /// Whether it is for recording sessions (SIPREC), and for nothing else: it says what they are listened to with.
     pub recorded: bool,
+    /// With whom coach and supervisors stay when a party is transferred, where that is not as everywhere.
+    pub follow: Option<Follow>,
     /// What to do, in order.
     pub steps: Vec<Step>,
 }
@@ -146,6 +149,7 @@ impl Reader<'_> {
         let roles = [("customer", false), ("agent", true)];
         let caller_is_agent =
             section.text("caller_role").and_then(|w| one_of("route.caller_role", &w, &roles, self.faults));
+        let follow = section.text("follow").and_then(|w| follow("route.follow", &w, self.faults));
         let groups = called.as_ref().map_or(0, |regex| regex.captures_len() - 1);
         let steps_at = section.place("steps");
         let written = section.sections("steps");
@@ -167,6 +171,7 @@ impl Reader<'_> {
             trunk: trunk.map(|written| written.value),
             caller_is_agent: caller_is_agent.unwrap_or(false),
             recorded,
+            follow,
             steps: steps.into_iter().map(|(_, step)| step).collect(),
         };
         (at, route)

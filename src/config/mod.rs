@@ -76,6 +76,8 @@ pub struct Sip {
     pub external_address: Option<IpAddr>,
     /// What the other party hears while one holds.
     pub hold_music: HoldMusic,
+    /// With whom coach and supervisors stay when a party is transferred, where the route does not say.
+    pub follow: Follow,
     /// How long a call may go on without a sign of life of each peer (RFC 4028), seconds, 90 at least. None: nothing is
     /// asked for; what peers ask for is kept to.
     pub session_expires: Option<u32>,
@@ -85,6 +87,18 @@ pub struct Sip {
     pub announce: bool,
     /// The files of TLS; there where `listen` names a TLS address.
     pub tls: Option<Tls>,
+}
+
+/// With whom coach and supervisors stay when a party is transferred.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Follow {
+    /// With those who go on talking, whoever they are.
+    #[default]
+    Call,
+    /// With the agent: where that is who leaves, they leave too.
+    Agent,
+    /// With the customer: likewise.
+    Customer,
 }
 
 /// What a party hears while the other one holds.
@@ -265,6 +279,8 @@ pub struct Trunk {
     pub may_call: Vec<Regex>,
     /// Whether its callers may supervise.
     pub may_supervise: bool,
+    /// Numbers at which its agents are: who takes an agent's place there, other than by a route, is one. Each a whole match.
+    pub agents: Vec<Regex>,
     /// Whether media with it is protected, whoever calls whom.
     pub srtp: Srtp,
     /// Who is who in what it has recorded here.

@@ -46,7 +46,7 @@ pub struct Sinks {
     pub metrics: Arc<Metrics>,
 }
 
-/// A supervisor's line between two calls.
+/// A line between two calls.
 pub struct Traveller {
     wire: wire::Loose,
     onward: Onward,
@@ -90,6 +90,15 @@ impl Joins {
             Joins::Supervisor(supervising) => Command::Supervise(supervising),
         }
     }
+    /// With a line that another call has left off.
+    fn onward(self, onward: Onward) -> Command {
+        match self {
+            Joins::Leg(spec) => Command::TakeIn { spec, onward },
+            Joins::Supervisor(supervising) => {
+                Command::Supervise(Supervising { onward: Some(onward), ..supervising })
+            }
+        }
+    }
 }
 
 /// What a shard is told.
@@ -114,7 +123,7 @@ enum Order {
     },
     Arrive {
         call: CallId,
-        supervising: Supervising,
+        joins: Joins,
         traveller: Box<Traveller>,
         reply: oneshot::Sender<Result<LegId, Box<Stranded>>>,
     },
@@ -208,7 +217,7 @@ impl Shard {
         self.order(|reply| Order::SetMedia { call, leg, media, keys, reply }).await
     }
 
-    /// A supervisor's leg leaves its call, with its line still up.
+    /// A leg leaves its call, with its line still up.
     pub async fn take(&self, call: CallId, leg: LegId, reason: &str) -> Result<Box<Traveller>, Refusal> {
         let (reply, answer) = oneshot::channel();
         let order = Order::Take { call, leg, reason: reason.into(), reply };
@@ -217,16 +226,30 @@ impl Shard {
         answer.await.unwrap_or(Err(Refusal::Ended))
     }
 
-    /// It joins a call of this shard. Where that refuses, the line is given back.
+    /// A supervisor's joins a call of this shard. Where that refuses, the line is given back.
     pub async fn arrive(
         &self,
         call: CallId,
         supervising: Supervising,
         traveller: Box<Traveller>,
     ) -> Result<LegId, Box<Stranded>> {
+        self.bring(call, Joins::Supervisor(supervising), traveller).await
+    }
+
+    /// The same for a party's.
+    pub async fn take_in(
+        &self,
+        call: CallId,
+        spec: LegSpec,
+        traveller: Box<Traveller>,
+    ) -> Result<LegId, Box<Stranded>> {
+        self.bring(call, Joins::Leg(spec), traveller).await
+    }
+
+    async fn bring(&self, call: CallId, joins: Joins, traveller: Box<Traveller>) -> Result<LegId, Box<Stranded>> {
         let (reply, answer) = oneshot::channel();
         let lost = || Box::new(Stranded { why: Refusal::Ended, traveller: None });
-        let order = Order::Arrive { call, supervising, traveller, reply };
+        let order = Order::Arrive { call, joins, traveller, reply };
         self.orders.send(order).await.map_err(|_| lost())?;
         self.waker.wake();
         answer.await.unwrap_or_else(|_| Err(lost()))

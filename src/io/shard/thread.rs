@@ -7,7 +7,7 @@ use super::wire::{LegIo, Room};
 use super::{Joins, Order, Reply, Sinks, Stranded, Traveller};
 use crate::call::fallback::{Fallback, Relayed};
 use crate::call::sdp::Keys;
-use crate::call::{Ack, Call, CallOptions, Command, LegMedia, Output, Port, Refusal, Supervising, Workbench};
+use crate::call::{Ack, Call, CallOptions, Command, LegMedia, Output, Port, Refusal, Workbench};
 use crate::event::{Event, What};
 use crate::id::{CallId, LegId};
 use crate::io::clock;
@@ -170,8 +170,8 @@ impl Thread {
                     let result = self.add_leg(call, joins, sockets);
                     answer(reply, result);
                 }
-                Ok(Order::Arrive { call, supervising, traveller, reply }) => {
-                    let result = self.arrive(call, supervising, traveller);
+                Ok(Order::Arrive { call, joins, traveller, reply }) => {
+                    let result = self.arrive(call, joins, traveller);
                     // Who asked is gone: so is the line.
                     let _ = reply.send(result);
                 }
@@ -268,7 +268,7 @@ impl Thread {
     fn arrive(
         &mut self,
         call: CallId,
-        supervising: Supervising,
+        joins: Joins,
         traveller: Box<Traveller>,
     ) -> Result<LegId, Box<Stranded>> {
         let stranded = |why, traveller| Box::new(Stranded { why, traveller });
@@ -276,8 +276,7 @@ impl Thread {
         let slot = &mut self.slots[index];
         let (real, now) = (clock::now(), slot.media_time(clock::now()));
         let passed = MediaTime::after(real.saturating_duration_since(traveller.since)) - MediaTime::ZERO;
-        let onward = Some(traveller.onward.after(passed));
-        let command = Command::Supervise(Supervising { onward, ..supervising });
+        let command = joins.onward(traveller.onward.after(passed));
         let leg = match slot.drive(&mut self.edge, |call| call.command(now, command)) {
             Some(Ok(Ack::Leg(leg))) => leg,
             Some(Err(why)) => return Err(stranded(why, Some(traveller))),
@@ -316,6 +315,7 @@ impl Thread {
             Command::RemoveLeg { leg, .. } => Some(*leg),
             Command::AddLeg(_)
             | Command::Supervise(_)
+            | Command::TakeIn { .. }
             | Command::SetConsent { .. }
             | Command::MoveOn { .. }
             | Command::TakeOver { .. }

@@ -77,9 +77,11 @@ impl Admitted {
             }
             _ => None,
         };
-        match self.named {
+        match &self.named {
+            Some(Named::Party(_)) => None,
             Some(named) => {
-                Some(Supervision { whom: Whom::Named(named), mode: wanted.map_or(Mode::Spy, |wanted| wanted.mode) })
+                let mode = wanted.map_or(Mode::Spy, |wanted| wanted.mode);
+                Some(Supervision { whom: Whom::Named(named.clone()), mode })
             }
             None => wanted,
         }
@@ -96,18 +98,21 @@ static CODES: LazyLock<[Route; 3]> = LazyLock::new(|| {
         trunk: None,
         caller_is_agent: false,
         recorded: false,
+        follow: None,
         steps: vec![Step::Supervise { who: "$1".into(), mode }],
     })
 });
 
-/// What stands in the place of a route for a recording session: nothing is decided about it but who may open it.
-static RECORDED: LazyLock<Route> = LazyLock::new(|| Route {
-    at: "recording session".into(),
+/// What stands in the place of a route for a recording session, and for who takes a party's place: nothing is decided about
+/// them but whether they may.
+static NONE: LazyLock<Route> = LazyLock::new(|| Route {
+    at: "no route".into(),
     called: None,
     caller: None,
     trunk: None,
     caller_is_agent: false,
     recorded: false,
+    follow: None,
     steps: Vec::new(),
 });
 
@@ -128,13 +133,15 @@ pub fn admit(board: &Switchboard, request: &Request, origin: &Origin) -> Result<
         true | false => None,
     };
     let identity = identity(request).unwrap_or_else(|| format!("{caller}@{}", from.uri.host()));
-    let named = named::named(board, request, &identity)?;
-    let (route, groups) = match find(&CODES[..], called, caller, &trunk.name) {
+    let named = named::named(board, request, (&identity, trunk))?;
+    let codes = || find(&CODES[..], called, caller, &trunk.name);
+    let (route, groups) = match codes() {
+        _ if matches!(named, Some(Named::Party(_))) => (&*NONE, Vec::new()),
         Some(code) => code,
         // Who names a dialog has dialled whatever their telephone took for its address.
         None if named.is_some() => (&CODES[0], vec![String::new()]),
         None if !may_call => return Err(Fault::new(403, "this trunk may not call this number")),
-        None if recording.is_some() => (&*RECORDED, Vec::new()),
+        None if recording.is_some() => (&*NONE, Vec::new()),
         None => find(&board.config.routes, called, caller, &trunk.name)
             .ok_or_else(|| Fault::new(404, "no route for this number"))?,
     };
@@ -213,7 +220,7 @@ pub fn content_type(request: &Request) -> Result<Option<String>, Fault> {
 }
 
 /// The first route that matches, with the groups of its `called`.
-fn find<'a>(routes: &'a [Route], called: &str, caller: &str, trunk: &str) -> Option<(&'a Route, Vec<String>)> {
+pub fn find<'a>(routes: &'a [Route], called: &str, caller: &str, trunk: &str) -> Option<(&'a Route, Vec<String>)> {
     routes.iter().find_map(|route| {
         let by_trunk = route.trunk.as_deref().is_none_or(|t| t == trunk);
         let by_caller = route.caller.as_ref().is_none_or(|p| p.is_match(caller));
@@ -239,7 +246,8 @@ fn groups(pattern: &Regex, called: &str) -> Option<Vec<String>> {
     Some(found.iter().skip(1).map(|g| g.map_or_else(String::new, |m| m.as_str().to_owned())).collect())
 }
 
-fn is_whole(pattern: &Regex, text: &str) -> bool {
+/// Whether a pattern is of all of a text.
+pub fn is_whole(pattern: &Regex, text: &str) -> bool {
     pattern.find(text).is_some_and(|found| found.range() == (0..text.len()))
 }
 
@@ -280,6 +288,7 @@ mod tests {
             trunk: trunk.map(Into::into),
             caller_is_agent: false,
             recorded: false,
+            follow: None,
             steps: vec![Step::Answer],
         }
     }

@@ -79,7 +79,7 @@ impl Failure {
     }
 
     /// For the call's event, and the status of a caller who was not answered.
-    fn end(self) -> End {
+    pub fn end(self) -> End {
         let (reason, status) = match self {
             Failure::Busy => ("called party busy", 486),
             Failure::NoAnswer => ("called party did not answer", 480),
@@ -99,13 +99,7 @@ pub async fn run(call: &Arc<Call>, endings: &mut Watch, wanted: Wanted<'_>) -> R
     }
     let targets: Vec<Target> = wanted.to.iter().map(|to| target(call, to, &wanted)).collect();
     let early = Arc::new(Early::new(call.clone()));
-    early.ring().await;
-    let reached = match wanted.together {
-        true => together(call, &early, targets).await,
-        false => in_turn(call, &early, targets).await,
-    };
-    early.fall_silent().await;
-    match reached {
+    match reach(call, &early, targets, wanted.together).await {
         Ok(answered) => join(call, &early, answered).await,
         Err(failure) => {
             if call.is_answered() {
@@ -116,8 +110,25 @@ pub async fn run(call: &Arc<Call>, endings: &mut Watch, wanted: Wanted<'_>) -> R
     }
 }
 
+/// Calls these until somebody answers, while it rings.
+pub async fn reach(
+    call: &Arc<Call>,
+    early: &Arc<Early>,
+    targets: Vec<Target>,
+    at_once: bool,
+) -> Result<Answered, Failure> {
+    early.ring().await;
+    let reached = match at_once {
+        true => together(call, early, targets).await,
+        false => in_turn(call, early, targets).await,
+    };
+    early.fall_silent().await;
+    reached
+}
+
 fn target(call: &Call, to: &str, wanted: &Wanted<'_>) -> Target {
-    Target { to: expand(to, &call.admitted.groups, in_uri), timeout: wanted.timeout, srtp: wanted.srtp }
+    let to = expand(to, &call.admitted.groups, in_uri);
+    Target { to, timeout: wanted.timeout, srtp: wanted.srtp, headers: Vec::new() }
 }
 
 /// One after the other, until somebody answers or is nowhere to be had.

@@ -4,7 +4,7 @@
 //! the route or a party ends the call, everything of it is ended here, whatever happened.
 
 use crate::call::sdp::{self, Description, Direction, Local, Origin, Srtp};
-use crate::call::{Ack, CallOptions, Command, Key, LegMedia, LegSpec, Refusal};
+use crate::call::{Ack, CallOptions, Command, LegMedia, LegSpec, Refusal};
 use crate::event::{Address, Mode, Place, Role};
 use crate::id::{CallCode, CallId, ClipId, LegId};
 use crate::io::clock;
@@ -13,31 +13,44 @@ use crate::io::shard::Shard;
 use crate::io::sip::admission::Admitted;
 use crate::io::sip::fault::Fault;
 use crate::io::sip::fork::Update;
-use crate::io::sip::line::{Line, Side};
+use crate::io::sip::join::Yielded;
+use crate::io::sip::line::{Key, Line, Side};
 use crate::io::sip::office::Office;
+use crate::io::sip::refer::Refer;
 use crate::io::sip::registry::{Entry, Handle};
+use crate::io::sip::replace::Newcomer;
 use crate::io::sip::switchboard::{Live, Switchboard};
-use crate::io::sip::{route, silence, stand_in};
+use crate::io::sip::{join, replace, route, silence, stand_in, transfer};
 use crate::media::codec::Codec;
 use rsipstack::sip::StatusCode;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 /// What a party does.
 pub enum Message {
     /// It hung up, or is gone in another way.
-    Gone { side: Side, reason: &'static str },
+    Gone { line: Key, reason: &'static str },
     /// It offers other media, or wants our offer. The answer goes out when the shard has acknowledged.
-    Offer { side: Side, offer: Option<Box<Description>>, reply: oneshot::Sender<Result<Vec<u8>, Fault>> },
+    Offer { line: Key, offer: Option<Box<Description>>, reply: oneshot::Sender<Result<Vec<u8>, Fault>> },
     /// Its answer to our offer, in an ACK.
-    Answered { side: Side, answer: Vec<u8> },
+    Answered { line: Key, answer: Vec<u8> },
+    /// It wants the other party to talk to somebody else (RFC 3515).
+    Refers { line: Key, refer: Box<Refer>, reply: oneshot::Sender<Result<(), Fault>> },
+    /// Somebody takes its place (RFC 3891). The reply comes when they are answered, or are not to be.
+    Replaces { line: Key, newcomer: Box<Newcomer>, reply: oneshot::Sender<Result<(), Fault>> },
+    /// The party that talks to it goes to another call of its own, and this one ends.
+    /// A customer stays, unless it is `for_a_customer`: then there is none.
+    Yields { line: Key, for_a_customer: bool, reply: oneshot::Sender<Result<Option<Box<Yielded>>, Fault>> },
+    /// A party of another call takes its place.
+    Adopts { line: Key, yielded: Box<Yielded>, reply: oneshot::Sender<Result<(), Fault>> },
     /// Its recording session changes (SIPREC). The body of the answer may be empty.
     Recorded { update: Box<Update>, reply: oneshot::Sender<Result<Vec<u8>, Fault>> },
     /// It told a key by INFO.
-    Pressed(Key),
+    Pressed(crate::call::Key),
 }
 
 /// Why a call ends.
@@ -67,6 +80,9 @@ impl From<Refusal> for End {
 pub struct Leg {
     /// Its name in the call.
     pub id: LegId,
+    /// What it is to the call.
+    pub role: Role,
+    pub(super) address: Address,
     pub(super) local: Local,
     pub(super) media: LegMedia,
     pub(super) origin: Option<Origin>,
@@ -90,8 +106,12 @@ pub struct Call {
     pub board: Arc<Switchboard>,
     /// How it came in.
     pub admitted: Admitted,
-    /// The caller's line.
+    /// The line of who called.
     pub caller: Arc<Line>,
+    /// The way to the task that owns it.
+    pub mailbox: mpsc::Sender<Message>,
+    /// Cancelled when it ends.
+    pub over: CancellationToken,
     parties: Mutex<Parties>,
 }
 
@@ -99,6 +119,8 @@ pub struct Call {
 #[derive(Default)]
 pub(super) struct Parties {
     caller: Option<Leg>,
+    /// The line of who has the caller's place: of who called, until somebody else takes it.
+    caller_line: Option<Arc<Line>>,
     /// Our answer to the caller, where they hear something before it; none once they are answered.
     early: Option<Vec<u8>>,
     called: Option<Leg>,
@@ -106,6 +128,17 @@ pub(super) struct Parties {
     called_line: Option<Arc<Line>>,
     /// Those being called. Bounded by the addresses of a `connect`.
     calling: Vec<Arc<Line>>,
+    /// Where somebody is about to change.
+    pub(super) change: Option<Change>,
+}
+
+/// A party is to be replaced.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Change {
+    /// At this end.
+    pub seat: Side,
+    /// How it left meanwhile, if it did.
+    pub gone: Option<&'static str>,
 }
 
 /// Runs a call from its INVITE to its last BYE.
@@ -123,7 +156,9 @@ pub async fn run(
     let (from, to) = (admitted.caller.clone(), admitted.called.clone());
     let code = board.host.registry.insert(id, Entry::new(shard.clone(), handle, from, to));
     board.belong(&caller, (id, None));
-    let call = Arc::new(Call { id, shard, board, admitted, caller, parties: Mutex::default() });
+    let parties = Mutex::new(Parties { caller_line: Some(caller.clone()), ..Parties::default() });
+    let (mailbox, over) = (caller.mailbox(), CancellationToken::new());
+    let call = Arc::new(Call { id, shard, board, admitted, caller, mailbox, over, parties });
     // In a task of its own, so that a panic in it still ends the call properly.
     let work = tokio::spawn(conduct(call.clone(), code, messages, wish).instrument(span.clone()));
     let end = work.await.unwrap_or_else(|_| End::new("internal error", 500));
@@ -197,14 +232,39 @@ async fn listen_to(call: &Arc<Call>, messages: &mut mpsc::Receiver<Message>) -> 
 async fn serve(call: &Arc<Call>, messages: &mut mpsc::Receiver<Message>) -> Result<(Side, &'static str), End> {
     while let Some(message) = messages.recv().await {
         match message {
-            Message::Gone { side, reason } => return Ok((side, reason)),
-            Message::Offer { side, offer, reply } => {
-                // A peer that does not wait for the answer asks again.
-                let _ = reply.send(call.renegotiate(side, offer).await);
+            Message::Gone { line, reason } => {
+                if let Some(side) = call.loses(&line, reason).await {
+                    return Ok((side, reason));
+                }
             }
-            Message::Answered { side, answer } => {
+            // Who asks and does not wait for the answer asks again.
+            Message::Offer { line, offer, reply } => {
+                let answer = match call.seat_of(&line) {
+                    Some(side) => call.renegotiate(side, offer).await,
+                    None => Err(no_party()),
+                };
+                let _ = reply.send(answer);
+            }
+            Message::Answered { line, answer } => {
+                let Some(side) = call.seat_of(&line) else { continue };
                 if let Err(fault) = call.answered_late(side, &answer).await {
                     return Err(End::new(format!("the answer in an ACK was unusable: {}", fault.reason), 488));
+                }
+            }
+            Message::Refers { line, refer, reply } => {
+                let _ = reply.send(transfer::asked(call, &line, *refer).await);
+            }
+            Message::Replaces { line, newcomer, reply } => replace::begin(call, &line, *newcomer, reply),
+            Message::Adopts { line, yielded, reply } => {
+                let _ = reply.send(join::adopt(call, &line, *yielded).await);
+            }
+            Message::Yields { line, for_a_customer, reply } => {
+                let given = join::give(call, &line, for_a_customer).await;
+                let over = matches!(given, Ok(Some(_)));
+                // Who asked is gone: so is the party, whose line hangs up.
+                let _ = reply.send(given.map(|given| given.map(Box::new))).map_err(join::lost);
+                if over {
+                    return Err(End::new(join::JOINED, 480));
                 }
             }
             // The keys of those who talk steer nothing here, and nobody's recording session is a call's.
@@ -214,7 +274,35 @@ async fn serve(call: &Arc<Call>, messages: &mut mpsc::Receiver<Message>) -> Resu
     std::future::pending().await
 }
 
+/// A line whose peer has no part in the call any more, or none yet.
+pub(super) fn no_party() -> Fault {
+    Fault::new(481, "there is no such call here (any more)")
+}
+
 impl Call {
+    /// Where the peer of a line sits, if it is a party.
+    pub fn seat_of(&self, line: &Key) -> Option<Side> {
+        [Side::Caller, Side::Called].into_iter().find(|side| self.line(*side).is_some_and(|l| l.key == *line))
+    }
+
+    /// A line's peer is gone: where the call misses it. Who is about to be replaced is missed only if nobody comes.
+    async fn loses(&self, line: &Key, reason: &'static str) -> Option<Side> {
+        // Who hangs up as soon as they have answered may not be seated yet.
+        let called = |parties: &Parties| parties.change.is_none() && parties.calling.iter().any(|l| l.key == *line);
+        let side = self.seat_of(line).or_else(|| called(&self.parties()).then_some(Side::Called))?;
+        let leg = {
+            let mut parties = self.parties();
+            match parties.change.as_mut().filter(|change| change.seat == side) {
+                Some(change) => change.gone = Some(reason),
+                None => return Some(side),
+            }
+            parties.leg(side).map(|leg| leg.id)?
+        };
+        // Refused only where it is out already.
+        let _ = self.command(Command::RemoveLeg { leg, reason: reason.into() }).await;
+        None
+    }
+
     /// The caller's leg, if it has media.
     pub fn caller_leg(&self) -> Option<LegId> {
         self.parties().caller.as_ref().map(|l| l.id)
@@ -226,9 +314,9 @@ impl Call {
         parties.caller.is_some() && parties.early.is_none()
     }
 
-    /// The codec the caller uses, or those they would rather use, then all others: what comes first can be relayed.
-    pub fn caller_codecs(&self) -> Vec<Codec> {
-        let used = self.parties().caller.as_ref().map(|l| l.media.codec);
+    /// The codec a party uses, or those the caller would rather use, then all others: what comes first can be relayed.
+    pub fn codecs_of(&self, side: Side) -> Vec<Codec> {
+        let used = self.parties().leg(side).map(|l| l.media.codec);
         let offered = self.admitted.offer.as_ref().map(|o| o.codecs.iter().map(|(c, _)| *c).collect::<Vec<_>>());
         let mut wished: Vec<Codec> = used.into_iter().chain(offered.unwrap_or_default()).collect();
         wished.extend(Codec::ALL);
@@ -241,10 +329,15 @@ impl Call {
         unique
     }
 
+    /// The other end's address: what a party who is called for them is shown.
+    pub fn address_of(&self, side: Side) -> Address {
+        self.parties().leg(side).map_or_else(|| self.admitted.caller.clone(), |leg| leg.address.clone())
+    }
+
     /// Whether both parties are there.
     pub fn is_connected(&self) -> bool {
         let parties = self.parties();
-        parties.caller.is_some() && parties.early.is_none() && parties.called_line.is_some()
+        parties.caller.is_some() && parties.early.is_none() && parties.called.is_some() && parties.called_line.is_some()
     }
 
     /// The line to a party we call, from its INVITE on.
@@ -267,13 +360,7 @@ impl Call {
 
     /// One party is gone, the other stays: its leg and its line, which are to be ended.
     pub(super) fn part_with(&self, side: Side) -> Option<(LegId, Arc<Line>)> {
-        let line = self.line(side)?;
-        let mut parties = self.parties();
-        let leg = match side {
-            Side::Caller => parties.caller.take()?,
-            Side::Called => parties.called.take()?,
-        };
-        parties.called_line.take_if(|called| called.key == line.key);
+        let (leg, line) = self.parties().take(side)?;
         Some((leg.id, line))
     }
 
@@ -339,7 +426,7 @@ impl Call {
 
     /// RFC 3261 §13.2.1: an INVITE without an offer gets ours in the 2xx, and answers it in the ACK.
     async fn answer_with_offer(&self, sockets: LegSockets, local: Local) -> Result<LegId, End> {
-        self.accept(sdp::offer(&local, &self.caller_codecs()))?;
+        self.accept(sdp::offer(&local, &self.codecs_of(Side::Caller)))?;
         self.caller.established().await;
         let unusable = |fault: String| End::new(format!("the answer in the ACK was unusable: {fault}"), 488);
         let answer = Description::read(&self.caller.acknowledged_with(), local.terms());
@@ -374,7 +461,7 @@ impl Call {
     pub async fn called_is_there(&self, address: Address) -> Result<(), End> {
         let Some(leg) = self.parties().called.as_ref().map(|leg| leg.id) else { return Ok(()) };
         self.command(Command::SetPlace { leg, place: Place::InConversation }).await?;
-        self.found_agent(Side::Called, address);
+        self.found_agent(self.role(Side::Called), address);
         Ok(())
     }
 
@@ -385,16 +472,32 @@ impl Call {
         let _ = self.command(Command::RemoveLeg { leg: leg.id, reason: why.into() }).await;
     }
 
-    fn found_agent(&self, side: Side, address: Address) {
-        if self.role(side) == Role::Agent {
+    fn found_agent(&self, role: Role, address: Address) {
+        if role == Role::Agent {
             self.board.host.registry.has_agent(self.id, address);
         }
     }
 
-    /// A party's leg: what was settled on, and the description it was read from.
+    /// A party's leg, at its end of the call.
     async fn join(
         &self,
         side: Side,
+        address: Address,
+        settled: (LegMedia, &Description),
+        ours: (LegSockets, Local),
+        place: Place,
+    ) -> Result<Leg, End> {
+        let leg = self.join_as(self.role(side), address.clone(), settled, ours, place).await?;
+        if place == Place::InConversation {
+            self.found_agent(leg.role, address);
+        }
+        Ok(leg)
+    }
+
+    /// A leg in this role: what was settled on, and the description it was read from.
+    pub(super) async fn join_as(
+        &self,
+        role: Role,
         address: Address,
         (media, far_end): (LegMedia, &Description),
         (mut sockets, mut local): (LegSockets, Local),
@@ -402,25 +505,29 @@ impl Call {
     ) -> Result<Leg, End> {
         sockets.srtp = far_end.keys(&local);
         local.agree(sockets.srtp, clock::secret);
-        let role = self.role(side);
-        tracing::info!(?side, codec = ?media.codec, srtp = local.is_protected(), "a party has media");
+        tracing::info!(?role, codec = ?media.codec, srtp = local.is_protected(), "a party has media");
         let spec = LegSpec { role, place, mode: Mode::Spy, address: address.clone(), media };
         let id = self.shard.add_leg(self.id, spec, sockets).await?;
         let hold = far_end.hold();
         if hold.is_some() {
             self.command(Command::SetHeld { leg: id, place: self.place_on_hold(hold) }).await?;
         }
-        if place == Place::InConversation {
-            self.found_agent(side, address);
-        }
-        let (origin, told) = (Some(far_end.origin.clone()), Direction::SendRecv);
-        Ok(Leg { id, local, media, origin, hold, speaks: far_end.sends(), told, music: None })
+        let (origin, told, speaks) = (Some(far_end.origin.clone()), Direction::SendRecv, far_end.sends());
+        Ok(Leg { id, role, address, local, media, origin, hold, speaks, told, music: None })
     }
 
+    /// What the route says that a party is.
     fn role(&self, side: Side) -> Role {
         match (side, self.admitted.route.caller_is_agent) {
             (Side::Caller, false) | (Side::Called, true) => Role::Customer,
             (Side::Caller, true) | (Side::Called, false) => Role::Agent,
+        }
+    }
+
+    /// Ends it.
+    pub fn hang_up(&self, reason: &str) {
+        if let Some(entry) = self.board.host.registry.get(self.id) {
+            entry.handle.hangup(reason);
         }
     }
 
@@ -433,11 +540,14 @@ impl Call {
     async fn end(&self, end: End) {
         tracing::info!(reason = %end.reason, "the call ends");
         // Refused only where the call never began or is over.
+        self.over.cancel();
         let _ = self.command(Command::End { reason: end.reason.clone() }).await;
         self.board.host.registry.remove(self.id);
-        let others: Vec<_> = {
+        let (caller, others) = {
             let mut parties = self.parties();
-            parties.called_line.take().into_iter().chain(std::mem::take(&mut parties.calling)).collect()
+            let others = parties.called_line.take().into_iter().chain(std::mem::take(&mut parties.calling));
+            let others: Vec<_> = others.collect();
+            (parties.caller_line.take(), others)
         };
         let refusal: StatusCode = end.refusal.status_code();
         let mut releases = JoinSet::new();
@@ -445,14 +555,18 @@ impl Call {
             let (board, why) = (self.board.clone(), end.reason.clone());
             releases.spawn(async move { release(&board, &line, None, &why).await });
         }
-        tokio::join!(release(&self.board, &self.caller, Some(refusal), &end.reason), releases.join_all());
+        if let Some(caller) = caller {
+            release(&self.board, &caller, Some(refusal), &end.reason).await;
+        }
+        releases.join_all().await;
     }
 
     /// The line of a party, where there is one.
     pub fn line(&self, side: Side) -> Option<Arc<Line>> {
+        let parties = self.parties();
         match side {
-            Side::Caller => Some(self.caller.clone()),
-            Side::Called => self.parties().called_line.clone(),
+            Side::Caller => parties.caller_line.clone(),
+            Side::Called => parties.called_line.clone(),
         }
     }
 
@@ -467,6 +581,24 @@ impl Parties {
             Side::Caller => self.caller.as_mut(),
             Side::Called => self.called.as_mut(),
         }
+    }
+
+    /// Takes a party out.
+    pub fn take(&mut self, side: Side) -> Option<(Leg, Arc<Line>)> {
+        let (leg, line) = match side {
+            Side::Caller => (&mut self.caller, &mut self.caller_line),
+            Side::Called => (&mut self.called, &mut self.called_line),
+        };
+        leg.take().zip(line.take())
+    }
+
+    /// Seats a party.
+    pub fn seat(&mut self, side: Side, leg: Leg, line: Arc<Line>) {
+        let (there, its_line) = match side {
+            Side::Caller => (&mut self.caller, &mut self.caller_line),
+            Side::Called => (&mut self.called, &mut self.called_line),
+        };
+        (*there, *its_line) = (Some(leg), Some(line));
     }
 }
 

@@ -5,11 +5,12 @@ use crate::io::sip::admission::{self, Admitted};
 use crate::io::sip::controller::{self, Message};
 use crate::io::sip::fault::Fault;
 use crate::io::sip::line::{Called, Line, Side};
+use crate::io::sip::named::Named;
 use crate::io::sip::office::Office;
 use crate::io::sip::reliable::Provisional;
 use crate::io::sip::supervisor::Supervisor;
 use crate::io::sip::switchboard::{InviteKey, Live, Switchboard};
-use crate::io::sip::{in_dialog, message, recording, supervisor, timer};
+use crate::io::sip::{in_dialog, message, recording, replace, supervisor, timer};
 use rsipstack::sip::prelude::HeadersExt;
 use rsipstack::sip::{Method, Request};
 use rsipstack::transaction::{Transaction, TransactionReceiver};
@@ -108,6 +109,7 @@ async fn begin(
     let line = Line::new(Side::Caller, office, admitted.terms, dialog.clone(), mailbox, Some(called));
     let line = line.of_session(&transaction.original);
     let line = Arc::new(if recording.is_some() { line.of_a_recording() } else { line });
+    line.is_of_trunk(&admitted.trunk);
     line.in_order(transaction.original.cseq_header().and_then(|c| c.seq()).unwrap_or(0));
     line.allows(transaction.original.headers.iter());
     if recording.is_some() || admitted.supervision().is_some() {
@@ -126,6 +128,10 @@ async fn begin(
     });
     if let Some(opening) = recording {
         return recording::run(board, line, admitted, opening, messages, live).await;
+    }
+    if let Some(Named::Party(named)) = &admitted.named {
+        let named = named.clone();
+        return replace::run(board, line, admitted, named, live).await;
     }
     match admitted.supervision() {
         Some(wanted) => supervisor::run(Supervisor::new(board, line, admitted, wanted), messages, live).await,

@@ -8,6 +8,7 @@ use crate::io::sip::controller::{Call, open_media, release};
 use crate::io::sip::early::Early;
 use crate::io::sip::line::{Line, Side};
 use crate::io::sip::office::{Office, able_to_reach};
+use crate::io::sip::registry::user;
 use crate::io::sip::{timer, trust};
 use rsipstack::dialog::dialog::{DialogState, DialogStateReceiver, TerminatedReason};
 use rsipstack::dialog::invitation::{InviteAsyncResult, InviteOption};
@@ -30,6 +31,8 @@ pub struct Target {
     pub timeout: Duration,
     /// Whether its media is to be protected, where the route says.
     pub srtp: Option<Srtp>,
+    /// What else its INVITE says.
+    pub headers: Vec<Header>,
 }
 
 /// A party that answered.
@@ -66,10 +69,12 @@ pub async fn run(
     })?;
     let peer = ip.unwrap_or(office.local.ip());
     // What the step says, else the trunk that is called.
-    let trunk = ip.and_then(|ip| call.board.trunk(ip)).map(|trunk| trunk.srtp);
-    let srtp = target.srtp.or(trunk).unwrap_or_default();
+    let trunk = call.board.trunk_at(&uri).map(|trunk| (trunk.name.clone(), trunk.srtp));
+    let srtp = target.srtp.or(trunk.as_ref().map(|(_, srtp)| *srtp)).unwrap_or_default();
+    let trunk = trunk.map(|(name, _)| name);
     let media = open_media(&office, peer, &call.board, srtp).map_err(|_| Failure::Unreachable)?;
-    let attempt = Attempt { call, early, to: target.to.as_str().into(), office, peer, uri, srtp };
+    let to = target.to.as_str().into();
+    let attempt = Attempt { call, early, to, office, peer, uri, srtp, trunk, headers: target.headers };
     attempt.run(media, target.timeout, &over).await
 }
 
@@ -82,6 +87,9 @@ struct Attempt {
     peer: IpAddr,
     uri: Uri,
     srtp: Srtp,
+    /// The trunk it belongs to.
+    trunk: Option<String>,
+    headers: Vec<Header>,
 }
 
 /// An INVITE on its way.
@@ -184,8 +192,9 @@ impl Attempt {
         let (call, office) = (&self.call, &self.office);
         let contact = office.contact_for(self.peer);
         let admitted = &call.admitted;
+        let (stays, who) = (self.early.listener(), call.address_of(self.early.listener()));
         let caller = Uri {
-            auth: Some(Auth { user: admitted.caller.0.to_string(), password: None }).filter(|a| !a.user.is_empty()),
+            auth: Some(Auth { user: user(&who.0).to_owned(), password: None }).filter(|a| !a.user.is_empty()),
             ..contact.clone()
         };
         let hops = admitted.max_forwards.saturating_sub(1);
@@ -195,15 +204,16 @@ impl Attempt {
             Header::Other("Sotto-Call".into(), call.id.to_string()),
         ];
         headers.extend(office.policy.asks(least.unwrap_or(0)));
+        headers.extend(self.headers.iter().cloned());
         let login = call.board.trust.login(&self.uri).cloned();
         let options = InviteOption {
             credential: login.as_ref().map(trust::for_stack),
-            caller_display_name: admitted.display_name.clone(),
+            caller_display_name: admitted.display_name.clone().filter(|_| who == admitted.caller),
             caller,
             callee: self.uri.clone(),
             contact,
             content_type: Some("application/sdp".into()),
-            offer: Some(sdp::offer(local, &call.caller_codecs())),
+            offer: Some(sdp::offer(local, &call.codecs_of(stays))),
             headers: Some(headers),
             call_id,
             ..InviteOption::default()
@@ -214,9 +224,10 @@ impl Attempt {
             Failure::Unreachable
         })?;
         let terms = Terms { srtp: self.srtp, ..local.terms() };
-        let mailbox = call.caller.mailbox.clone();
+        let mailbox = call.mailbox.clone();
         let line = Arc::new(Line::new(Side::Called, office.clone(), terms, dialog, mailbox, None));
         line.may_prove(login);
+        self.trunk.iter().for_each(|name| line.is_of_trunk(name));
         call.calling(line.clone());
         let (tell, answer) = oneshot::channel();
         tokio::spawn(land(line.clone(), task, tell));

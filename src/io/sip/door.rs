@@ -8,6 +8,7 @@ use crate::io::sip::digest::Asked;
 use crate::io::sip::fault::Fault;
 use crate::io::sip::fork::OPTION;
 use crate::io::sip::frame;
+use crate::io::sip::refer::QUIET;
 use crate::io::sip::message::{self, Head, Read, parameter, split_list};
 use crate::io::sip::switchboard::Switchboard;
 use crate::io::sip::trust::Look;
@@ -21,9 +22,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{OnceLock, Weak};
 
 /// The methods we serve.
-pub const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK";
-/// The extensions a peer may require (RFC 4028, RFC 3262, RFC 3911, RFC 3891, RFC 7866).
-const SERVED: [&str; 5] = ["timer", "100rel", "join", "replaces", OPTION];
+pub const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK, REFER";
+/// The extensions a peer may require (RFC 4028, RFC 3262, RFC 3911, RFC 3891, RFC 4488, RFC 7866).
+const SERVED: [&str; 6] = ["timer", "100rel", "join", "replaces", QUIET, OPTION];
 /// What the stack reads of a datagram; it cuts longer ones without a word.
 pub const STACK_LIMIT: usize = 8192;
 /// What may come as a datagram: a head that fits there with a ticket for its body, whatever the body has.
@@ -171,7 +172,7 @@ fn outsider(board: &Switchboard, head: &Head, from: &Origin) -> Result<(), Fault
     let asked = Asked { method: &head.method, uri: &head.uri };
     board.trust.recognise(from, asked, &shown, Look::Spend)?;
     match head.method.as_str() {
-        "BYE" | "INFO" | "UPDATE" | "PRACK" => Err(gone()),
+        "BYE" | "INFO" | "UPDATE" | "PRACK" | "REFER" => Err(gone()),
         _ => Ok(()),
     }
 }

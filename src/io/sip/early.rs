@@ -12,15 +12,20 @@ use crate::io::rtp::LegSockets;
 use crate::io::sip::controller::{Call, End};
 use crate::io::sip::dial::Answered;
 use crate::io::sip::line::{Line, Side};
+use crate::io::sip::news::Fragment;
 use crate::io::sip::{audio, route};
 use crate::media::codec::Codec;
 use rsipstack::sip::Response;
 use std::sync::Arc;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, mpsc};
 
 /// What the caller of one call hears.
 pub struct Early {
     call: Arc<Call>,
+    /// The party who hears it.
+    hears: Side,
+    /// Who wants to know of provisional answers; nothing else is done with them then.
+    told: Option<mpsc::Sender<Fragment>>,
     now: Mutex<Now>,
 }
 
@@ -37,14 +42,28 @@ struct Now {
 impl Early {
     /// Nothing, so far.
     pub fn new(call: Arc<Call>) -> Self {
-        Early { call, now: Mutex::default() }
+        Early { call, hears: Side::Caller, told: None, now: Mutex::default() }
+    }
+
+    /// What a party hears who is being transferred: our tone alone, as its place beside them is taken until somebody
+    /// answers.
+    pub fn of_transfer(call: Arc<Call>, hears: Side, told: mpsc::Sender<Fragment>) -> Self {
+        Early { call, hears, told: Some(told), now: Mutex::default() }
+    }
+
+    /// The party who hears it.
+    pub fn listener(&self) -> Side {
+        self.hears
     }
 
     /// Before the caller is answered their own telephone makes the tone (180); after that we do.
     pub async fn ring(&self) {
         let mut now = self.now.lock().await;
-        match self.call.caller_leg() {
-            Some(leg) if now.ringing.is_none() => {
+        let listener = self.call.parties().leg(self.hears).map(|leg| (leg.id, leg.music.is_some()));
+        match listener {
+            // Who holds has them hear our music.
+            Some((_, true)) => {}
+            Some((leg, false)) if now.ringing.is_none() => {
                 now.ringing = route::start(&self.call, leg, audio::ringing(), None, true).await;
             }
             None if !now.told => {
@@ -75,6 +94,11 @@ impl Early {
         response: &Response,
         (ours, local): (&mut Option<(LegSockets, Local)>, &Local),
     ) {
+        if let Some(told) = &self.told {
+            // Who is slow to hear of it misses some; the outcome is told apart.
+            let _ = told.try_send(Fragment::of(response));
+            return;
+        }
         if response.body.is_empty() {
             return;
         }

@@ -1,4 +1,4 @@
-//! Requests within a call: BYE, re-INVITE, UPDATE, INFO, OPTIONS.
+//! Requests within a call: BYE, re-INVITE, UPDATE, INFO, REFER, OPTIONS.
 //!
 //! The stack's own handling would leave a dialog that was asked OPTIONS, or a re-INVITE whose ACK is outstanding, in a
 //! state in which it neither answers nor hangs up. So each request is answered on its own transaction, here.
@@ -12,6 +12,7 @@ use crate::io::sip::fault::Fault;
 use crate::io::sip::fork;
 use crate::io::sip::line::{Line, Side};
 use crate::io::sip::message;
+use crate::io::sip::refer::Refer;
 use crate::io::sip::timer::Session;
 use rsipstack::sip::prelude::HeadersExt;
 use rsipstack::sip::typed::Contact;
@@ -40,6 +41,7 @@ pub async fn serve(line: Arc<Line>, mut transaction: Transaction) {
         Method::Update => update(&line, &mut transaction).await,
         Method::PRack => prack(&line, &mut transaction).await,
         Method::Info => info(&line, &mut transaction).await,
+        Method::Refer => refer(&line, &mut transaction).await,
         Method::Options => {
             let capabilities = vec![Header::Allow(ALLOW.into()), Header::Accept("application/sdp".into())];
             send(&mut transaction, StatusCode::OK, capabilities, None).await;
@@ -92,7 +94,7 @@ async fn bye(line: &Arc<Line>, transaction: &mut Transaction) {
         Side::Caller => "caller hung up",
         Side::Called => "called party hung up",
     };
-    let _ = line.mailbox.send(Message::Gone { side: line.side, reason }).await;
+    line.gone(reason).await;
 }
 
 /// Asks the controller for an answer to the offer in a request, or for an offer of ours where it has none.
@@ -102,11 +104,11 @@ async fn decide(line: &Line, transaction: &Transaction) -> Result<Vec<u8>, Fault
         true => Message::Recorded { update: Box::new(fork::update(&transaction.original, line.terms)?), reply },
         false => {
             let offer = admission::offer(&transaction.original, line.terms)?.map(Box::new);
-            Message::Offer { side: line.side, offer, reply }
+            Message::Offer { line: line.key.clone(), offer, reply }
         }
     };
     let ask = async {
-        line.mailbox.send(message).await.ok()?;
+        line.tell(message).await.then_some(())?;
         decided.await.ok()
     };
     match tokio::time::timeout(DECISION, ask).await {
@@ -150,13 +152,13 @@ async fn reinvite(line: &Arc<Line>, transaction: &mut Transaction) {
         if transaction.state == TransactionState::Terminated {
             // RFC 3261 §14.2: without an ACK the session is over.
             let reason = "a re-INVITE was never acknowledged";
-            let _ = line.mailbox.send(Message::Gone { side: line.side, reason }).await;
+            line.gone(reason).await;
             line.bye("the answer never came").await;
         }
         return;
     };
     if !offered {
-        let _ = line.mailbox.send(Message::Answered { side: line.side, answer: ack }).await;
+        line.tell(Message::Answered { line: line.key.clone(), answer: ack }).await;
     }
 }
 
@@ -226,6 +228,38 @@ async fn prack(line: &Line, transaction: &mut Transaction) {
     }
 }
 
+/// A party wants the other one to talk to somebody else. What becomes of it is told when this is answered (RFC 3515 §2.4.2).
+async fn refer(line: &Arc<Line>, transaction: &mut Transaction) {
+    let (answered, accepted) = oneshot::channel();
+    let asked = match Refer::read(&transaction.original, accepted) {
+        Ok(refer) => asked(line, refer).await,
+        Err(fault) => Err(fault),
+    };
+    match asked {
+        Ok(quiet) => {
+            let mut headers = vec![contact(line, transaction)];
+            // RFC 4488 §4.
+            headers.extend(quiet.then(|| Header::Other("Refer-Sub".into(), "false".into())));
+            send(transaction, StatusCode::Accepted, headers, None).await;
+            let _ = answered.send(());
+        }
+        Err(fault) => answer(transaction, line, Err(fault)).await,
+    }
+}
+
+/// Asks the controller. Answers whether no news are wanted.
+async fn asked(line: &Arc<Line>, refer: Refer) -> Result<bool, Fault> {
+    let (reply, decided) = oneshot::channel();
+    let quiet = refer.quiet;
+    line.tell(Message::Refers { line: line.key.clone(), refer: Box::new(refer), reply }).await;
+    match tokio::time::timeout(DECISION, decided).await {
+        Ok(Ok(decision)) => decision.map(|()| quiet),
+        // Nobody who could be transferred is at the other end of a supervisor's line, or of a recording session's.
+        Ok(Err(_)) => Err(Fault::new(603, "nobody can be transferred on this line")),
+        Err(_) => Err(Fault::new(500, "no decision in time").with("Retry-After", "2")),
+    }
+}
+
 /// Keys by INFO are acknowledged and told to the controller. Anything else is not understood (RFC 6086 §4.2.2).
 async fn info(line: &Arc<Line>, transaction: &mut Transaction) {
     let kind = transaction.original.headers.iter().find_map(|h| match h {
@@ -238,7 +272,7 @@ async fn info(line: &Arc<Line>, transaction: &mut Transaction) {
             send(transaction, StatusCode::OK, Vec::new(), None).await;
             if let Some(key) = key {
                 // A controller that is gone needs no keys.
-                let _ = line.mailbox.send(Message::Pressed(key)).await;
+                line.tell(Message::Pressed(key)).await;
             }
         }
         Some(_) => {

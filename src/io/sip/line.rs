@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-/// Which end of the call.
+/// Which end of a call, and of a dialog: who began it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// Who called us.
@@ -69,11 +69,14 @@ pub struct Called {
     pub provisional: Provisional,
 }
 
+/// Call-ID and our own tag.
+pub type Key = (String, String);
+
 /// One dialog.
 pub struct Line {
-    /// Call-ID and our own tag: what names it on the wire.
-    pub key: (String, String),
-    /// Which end of the call.
+    /// What names it on the wire.
+    pub key: Key,
+    /// Who began it. Where its peer sits in the call is another matter: a transfer seats them anew.
     pub side: Side,
     /// Where it came in or went out.
     pub office: Arc<Office>,
@@ -81,8 +84,6 @@ pub struct Line {
     pub terms: Terms,
     /// The stack's part of it.
     pub dialog: InviteDialog,
-    /// The way to the call's controller.
-    pub mailbox: mpsc::Sender<Message>,
     /// Held while an offer of the peer is being answered (RFC 3261 §14.2).
     pub renegotiating: tokio::sync::Mutex<()>,
     /// Whether the offer that is being answered is ours: theirs crosses it (RFC 3261 §14.2).
@@ -104,6 +105,16 @@ pub struct Line {
     remote_cseq: AtomicU32,
     peer: Mutex<Option<Peer>>,
     over: AtomicBool,
+    /// Cancelled when the peer has hung up.
+    left: CancellationToken,
+    /// The way to the controller of the call it is in.
+    mailbox: Mutex<mpsc::Sender<Message>>,
+    /// Cancelled when somebody else gives its signs of life.
+    keeper: Mutex<CancellationToken>,
+    /// The trunk its peer belongs to.
+    trunk: OnceLock<String>,
+    /// Transfers it has asked for.
+    refers: AtomicU32,
     recording: bool,
     /// What the peer calls the session (RFC 7989): half of its id.
     session_id: Option<String>,
@@ -130,7 +141,6 @@ impl Line {
             office,
             terms,
             dialog,
-            mailbox,
             renegotiating: tokio::sync::Mutex::new(()),
             offering: AtomicBool::new(false),
             telling: AtomicBool::new(false),
@@ -144,6 +154,11 @@ impl Line {
             remote_cseq: AtomicU32::new(0),
             peer: Mutex::new(None),
             over: AtomicBool::new(false),
+            left: CancellationToken::new(),
+            mailbox: Mutex::new(mailbox),
+            keeper: Mutex::default(),
+            trunk: OnceLock::new(),
+            refers: AtomicU32::new(0),
             recording: false,
             session_id: None,
             alone: AtomicBool::new(false),
@@ -193,12 +208,71 @@ impl Line {
                     };
                     self.over.store(true, Ordering::Release);
                     self.establish();
-                    let _ = self.mailbox.send(Message::Gone { side: self.side, reason }).await;
+                    self.left.cancel();
+                    self.gone(reason).await;
                     return;
                 }
                 _ => {}
             }
         }
+    }
+
+    /// The way to the controller of the call it is in.
+    pub fn mailbox(&self) -> mpsc::Sender<Message> {
+        self.mailbox.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// It belongs to another call from now on.
+    pub fn is_now_of(&self, mailbox: mpsc::Sender<Message>) {
+        *self.mailbox.lock().unwrap_or_else(PoisonError::into_inner) = mailbox;
+    }
+
+    /// Tells the controller something. Answers whether there is one.
+    pub async fn tell(&self, message: Message) -> bool {
+        self.mailbox().send(message).await.is_ok()
+    }
+
+    /// Tells the controller that the peer is gone.
+    pub async fn gone(&self, reason: &'static str) {
+        self.tell(Message::Gone { line: self.key.clone(), reason }).await;
+    }
+
+    /// Whoever gave its signs of life until now does so no more: until when the next one may.
+    pub fn kept_by_another(&self) -> CancellationToken {
+        let next = self.done.child_token();
+        let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *keeper, next.clone()).cancel();
+        next
+    }
+
+    /// The peer belongs to this trunk.
+    pub fn is_of_trunk(&self, name: &str) {
+        let _ = self.trunk.set(name.to_owned());
+    }
+
+    /// The trunk that the peer belongs to, if it is known.
+    pub fn trunk(&self) -> Option<&str> {
+        self.trunk.get().map(String::as_str)
+    }
+
+    /// Counts a transfer that it asks for: how many there were before.
+    pub fn refers(&self) -> u32 {
+        self.refers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Whether the dialog stands, and is not over.
+    pub fn stands(&self) -> bool {
+        *self.established.borrow() && !self.is_over()
+    }
+
+    /// Whether either end has hung up.
+    pub fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
+    /// Waits until the peer has hung up.
+    pub async fn left(&self) {
+        self.left.cancelled().await;
     }
 
     /// The dialog stands: requests in it can be served.
@@ -314,6 +388,7 @@ impl Line {
     /// The peer hung up; no BYE is owed any more.
     pub fn hung_up(&self) {
         self.over.store(true, Ordering::Release);
+        self.left.cancel();
         self.establish();
         // A peer that hangs up has our answer, even if its ACK was lost: stop repeating it.
         if let Some((transaction, key)) = &self.invite {

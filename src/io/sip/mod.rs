@@ -13,6 +13,8 @@
 //! before the answer, `reliable` what is sure to arrive of it; `renegotiate` takes and makes offers (holds), `timer` gives signs
 //! of life, and `silence` notices who has none.
 //! Whom a supervisor may hear is `policy`; who waits for a call is in `waiting`; a dialog they name instead of a number is `named`; one whom we call is `summon`.
+//! A party is transferred by `transfer`: `refer` is what was asked for, `place` where it leads and who answers there, `news` what
+//! whoever asked is told; `join` makes one of two calls, and `replace` is somebody who calls to take a party's place.
 //!
 //! Media never waits for anything here: a shard is told what the parties agreed on, and acknowledges before they hear
 //! of it.
@@ -40,17 +42,22 @@ mod fork;
 mod frame;
 mod in_dialog;
 mod inspectors;
+mod join;
 mod line;
 mod message;
 mod named;
+mod news;
 mod nonces;
 mod office;
+mod place;
 mod policy;
 mod recording;
+mod refer;
 mod register;
 pub mod registry;
 mod reliable;
 mod renegotiate;
+mod replace;
 mod resolve;
 mod route;
 mod seat;
@@ -62,6 +69,7 @@ mod supervisor;
 mod switchboard;
 mod timer;
 mod tls;
+mod transfer;
 mod trust;
 mod waiting;
 mod whom;

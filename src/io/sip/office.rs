@@ -218,6 +218,15 @@ impl Office {
         })
     }
 
+    /// Whether an address of SIP is this one.
+    pub fn is_at(&self, uri: &Uri) -> bool {
+        let Host::IpAddr(ip) = uri.host() else { return false };
+        let usual = if self.transport == Transport::Tls { 5061 } else { 5060 };
+        let port = uri.host_with_port.port.map_or(usual, |port| port.0);
+        let listens = self.local.ip() == *ip || self.local.ip().is_unspecified() && route_to(*ip) == Some(*ip);
+        port == self.local.port() && (listens || self.external == Some(*ip))
+    }
+
     /// Our Contact for `peer`.
     pub fn contact_for(&self, peer: IpAddr) -> Uri {
         Uri {

@@ -200,7 +200,13 @@ impl Session {
                     }
                 }
                 // Its requests are told as `Recorded`.
-                Message::Offer { .. } | Message::Pressed(_) => {}
+                // Nor is anybody there who could be transferred: whoever asks has no answer, which is one.
+                Message::Offer { .. }
+                | Message::Pressed(_)
+                | Message::Refers { .. }
+                | Message::Replaces { .. }
+                | Message::Yields { .. }
+                | Message::Adopts { .. } => {}
             }
         }
         std::future::pending().await

@@ -84,7 +84,7 @@ impl Entry {
 }
 
 /// The user part of a SIP address, or all of what is only that.
-pub(super) fn user(address: &str) -> &str {
+pub fn user(address: &str) -> &str {
     let address = address.strip_prefix("sip:").unwrap_or(address);
     address.split_once('@').map_or(address, |(user, _)| user)
 }

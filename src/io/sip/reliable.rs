@@ -4,7 +4,6 @@
 //! As the one who calls we acknowledge each to where it came from: the stack would do so too, but to an address of long
 //! ago, so what asks for it is hidden from the stack.
 
-use crate::io::sip::controller::Message;
 use crate::io::sip::door::ALLOW;
 use crate::io::sip::fault::Fault;
 use crate::io::sip::line::Line;
@@ -155,7 +154,7 @@ impl Line {
         };
         if tokio::time::timeout(timers.patience(), over).await.is_err() {
             let reason = "caller never acknowledged a provisional answer";
-            let _ = self.mailbox.send(Message::Gone { side: self.side, reason }).await;
+            self.gone(reason).await;
         }
     }
 

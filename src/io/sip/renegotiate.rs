@@ -12,7 +12,7 @@ use crate::call::{Command, LegMedia, Refusal};
 use crate::config::HoldMusic;
 use crate::event::Place;
 use crate::io::clock;
-use crate::io::sip::controller::{Call, Message};
+use crate::io::sip::controller::Call;
 use crate::io::sip::door::ALLOW;
 use crate::io::sip::fault::Fault;
 use crate::io::sip::line::{Line, Side};
@@ -138,10 +138,13 @@ impl Call {
     /// Lets a party know what the other one's hold or return leaves of its line. One of these works for each line at a
     /// time, and looks again when it is done.
     pub(super) async fn tell(self: Arc<Self>, side: Side) {
-        let Some(line) = self.line(side) else { return };
-        while self.is_to_be_told(side) && !line.telling.swap(true, Ordering::AcqRel) {
+        // Who sits there may be somebody else by the next time.
+        while let Some(line) = self.line(side).filter(|_| self.is_to_be_told(side)) {
+            if line.telling.swap(true, Ordering::AcqRel) {
+                return;
+            }
             self.play_music(side).await;
-            self.reoffer(&line, side).await;
+            self.reoffer(&line).await;
             line.telling.store(false, Ordering::Release);
         }
     }
@@ -178,15 +181,15 @@ impl Call {
 
     /// Offers a party what its line has, in the direction that is left to it: a hold, a return, or a sign of life (RFC
     /// 4028). Whatever comes of it, it is not offered again unless something changes. Answers the peer's answer.
-    pub(super) async fn reoffer(&self, line: &Arc<Line>, side: Side) -> Option<Response> {
+    pub(super) async fn reoffer(&self, line: &Arc<Line>) -> Option<Response> {
         for _ in 0..GLARES {
-            let response = self.offer_once(line, side).await?;
+            let response = self.offer_once(line).await?;
             match response.status_code.code() {
                 // RFC 3261 §14.1: both offered at once. Whoever made the Call-ID waits longer.
-                491 => tokio::time::sleep(glare(side, clock::random())).await,
+                491 => tokio::time::sleep(glare(line.side, clock::random())).await,
                 // RFC 3261 §12.2.1.2: the peer has no such dialog any more.
                 408 | 481 => {
-                    let _ = line.mailbox.send(Message::Gone { side, reason: gone(side) }).await;
+                    line.gone(gone(line.side)).await;
                     return Some(response);
                 }
                 _ => return Some(response),
@@ -195,15 +198,16 @@ impl Call {
         None
     }
 
-    async fn offer_once(&self, line: &Arc<Line>, side: Side) -> Option<Response> {
+    async fn offer_once(&self, line: &Arc<Line>) -> Option<Response> {
         let _turn = line.renegotiating.lock().await;
         line.offering.store(true, Ordering::Release);
-        let response = self.offer_in_turn(line, side).await;
+        let response = self.offer_in_turn(line).await;
         line.offering.store(false, Ordering::Release);
         response
     }
 
-    async fn offer_in_turn(&self, line: &Arc<Line>, side: Side) -> Option<Response> {
+    async fn offer_in_turn(&self, line: &Arc<Line>) -> Option<Response> {
+        let side = self.seat_of(&line.key)?;
         let direction = self.left_to(side);
         let offer = {
             let mut parties = self.parties();

@@ -1,6 +1,7 @@
 //! A supervisor who has taken over when the agent hangs up: the customer stays with them.
 
 use crate::call::{Ack, Command};
+use crate::event::Role;
 use crate::id::LegId;
 use crate::io::sip::controller::{Call, End, release};
 use crate::io::sip::endings::{About, Watch};
@@ -9,11 +10,11 @@ use std::sync::Arc;
 
 /// The leg that stands in for the party of `side`, if that is the agent's and one does.
 pub async fn of(call: &Call, side: Side) -> Option<LegId> {
-    let agent = if call.admitted.route.caller_is_agent { Side::Caller } else { Side::Called };
-    if side == agent { stands_in(call).await } else { None }
+    let is_agent = call.parties().leg(side).is_some_and(|leg| leg.role == Role::Agent);
+    if is_agent { stands_in(call).await } else { None }
 }
 
-async fn stands_in(call: &Call) -> Option<LegId> {
+pub async fn stands_in(call: &Call) -> Option<LegId> {
     let Ok(Ack::View(view)) = call.command(Command::Describe).await else { return None };
     view.legs.iter().find(|leg| leg.stands_in).map(|leg| leg.id)
 }

@@ -227,8 +227,12 @@ impl Supervisor {
                         // A peer that does not wait for the answer asks again.
                         let _ = reply.send(seat.renegotiate(&mut agreed, offer).await);
                     }
-                    // No supervisor's line is a recording session.
-                    Message::Recorded { .. } => {}
+                    // No supervisor's line is a recording session, and no party: whoever asks has no answer, which is one.
+                    Message::Recorded { .. }
+                    | Message::Refers { .. }
+                    | Message::Replaces { .. }
+                    | Message::Yields { .. }
+                    | Message::Adopts { .. } => {}
                     Message::Answered { answer, .. } => {
                         if let Err(fault) = seat.answered(&mut agreed, &answer).await {
                             return End::new(format!("the answer in an ACK was unusable: {}", fault.reason), 488);

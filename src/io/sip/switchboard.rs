@@ -2,13 +2,14 @@
 
 use crate::config::{Config, Trunk};
 use crate::id::{CallId, LegId};
-use crate::io::sip::Host;
+use crate::io::sip::Host as House;
 use crate::io::sip::communication::Communications;
 use crate::io::sip::endings::Endings;
 use crate::io::sip::line::Line;
 use crate::io::sip::office::Office;
 use crate::io::sip::trust::Trust;
 use crate::io::siprec::Metadata;
+use rsipstack::sip::{Host, Uri};
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -45,7 +46,7 @@ pub struct Switchboard {
     /// The configuration.
     pub config: Arc<Config>,
     /// The rest of the house.
-    pub host: Host,
+    pub host: House,
     /// Who peers are.
     pub trust: Trust,
     /// Who waits for which clip.
@@ -67,7 +68,7 @@ pub struct Switchboard {
 
 impl Switchboard {
     /// An empty one; nonces of digests hold for `life`.
-    pub fn new(config: Arc<Config>, host: Host, limits: Limits, life: Duration) -> Self {
+    pub fn new(config: Arc<Config>, host: House, limits: Limits, life: Duration) -> Self {
         Switchboard {
             trust: Trust::new(config.clone(), life),
             config,
@@ -98,6 +99,18 @@ impl Switchboard {
     /// The trunk an address belongs to.
     pub fn trunk(&self, source: IpAddr) -> Option<&Trunk> {
         self.config.trunks.iter().find(|t| t.sources.iter().any(|n| n.contains(source)))
+    }
+
+    /// The trunk that an address of SIP belongs to: by its network, or by a name of its certificate.
+    pub fn trunk_at(&self, uri: &Uri) -> Option<&Trunk> {
+        let of = |name: &str| {
+            let named = |t: &&Trunk| t.tls_names.iter().any(|known| known.eq_ignore_ascii_case(name));
+            self.config.trunks.iter().find(named)
+        };
+        match uri.host() {
+            Host::IpAddr(ip) => self.trunk(*ip),
+            Host::Domain(name) => of(&name.to_string()),
+        }
     }
 
     /// Whether another call can be taken.

@@ -4,7 +4,7 @@
 //! offer to do it wherever the peer does not insist, and take a peer's silence for its end.
 
 use crate::config;
-use crate::io::sip::controller::{Call, Message};
+use crate::io::sip::controller::Call;
 use crate::io::sip::door::ALLOW;
 use crate::io::sip::fault::Fault;
 use crate::io::sip::line::{Line, Side};
@@ -164,8 +164,8 @@ pub fn headers(line: &Line) -> Vec<Header> {
 /// Gives signs of life on a party's line, or waits for them, until the line is done with.
 pub async fn keep(call: Arc<Call>, side: Side) {
     let Some(line) = call.line(side) else { return };
-    let done = line.done.clone();
-    done.run_until_cancelled(signs(&line, Some(&call))).await;
+    let kept = line.kept_by_another();
+    kept.run_until_cancelled(signs(&line, Some(&call))).await;
 }
 
 /// The same on a line that nothing of ours is offered on again: of a supervisor, of a recording session.
@@ -214,7 +214,7 @@ async fn give_sign(line: &Arc<Line>, session: Session, call: Option<&Arc<Call>>)
 /// By UPDATE where the peer takes it, else by the same offer again (§7.4).
 async fn refresh(line: &Arc<Line>, call: Option<&Arc<Call>>) -> bool {
     let response = match call {
-        Some(call) if !line.takes_update() => call.reoffer(line, line.side).await,
+        Some(call) if !line.takes_update() => call.reoffer(line).await,
         Some(_) | None => {
             let mut headers = headers(line);
             headers.push(Header::Allow(ALLOW.into()));
@@ -234,7 +234,7 @@ async fn over(line: &Line) {
         Side::Caller => "caller gave no sign of life in time",
         Side::Called => "called party gave no sign of life in time",
     };
-    let _ = line.mailbox.send(Message::Gone { side: line.side, reason }).await;
+    line.gone(reason).await;
 }
 
 #[cfg(test)]

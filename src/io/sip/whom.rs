@@ -37,6 +37,7 @@ impl Supervisor {
             Whom::Dialled(who) => registry.meant(who).map(|(call, entry)| (call, entry, None))?,
             Whom::Named(Named::Call(call)) => (*call, registry.get(*call).ok_or_else(gone_call)?, None),
             Whom::Named(Named::Seat(call, leg)) => (*call, registry.get(*call).ok_or_else(gone_call)?, Some(*leg)),
+            Whom::Named(Named::Party(_)) => return Err(gone_call()),
         };
         if entry.agents.is_empty() {
             return Err(End::new("the agent of this call is not on the line yet: try again in a moment", 480));
