@@ -230,7 +230,8 @@ pub enum What {
     /// A leg was renegotiated, changed its far end, its role or its place.
     #[serde(rename = "leg.changed")]
     LegChanged {
-        /// What changed: `place`, `role`, `far_end`, `media`, `volume`, `address`.
+        /// What changed: `place`, `role`, `far_end`, `media`, `volume`, `address`; `suspended`: nothing is whispered to it, as
+        /// its far end may be somebody else, until `vouched`.
         changed: String,
     },
     /// A party put us on hold: nobody listens there, and nothing of it is written down.

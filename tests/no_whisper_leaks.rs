@@ -43,6 +43,8 @@ const FRAME: usize = 160;
 /// After this long without commands or loss, everything that should be heard is.
 const SETTLED: i64 = 400;
 const WIDENING_MUTE: i64 = 200;
+/// Within this of what a far end agreed on, another stream is the one it agreed on.
+const AGREED: i64 = 2000;
 const MODES: [Mode; 3] = [Mode::Spy, Mode::Whisper, Mode::Barge];
 
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -193,6 +195,7 @@ impl World {
 
     fn step(&mut self, counts: &mut Counts) {
         self.now += GRID;
+        self.oracle.now = self.now;
         let mut due: Vec<LegId> = self.speakers.iter().filter(|(_, s)| s.due <= self.now).map(|(l, _)| *l).collect();
         if self.seed.below(2) == 0 {
             due.reverse();
@@ -591,7 +594,8 @@ impl World {
             54..58 => self.take_over(counts),
             58..68 => self.coach(counts),
             68..94 => self.play(counts),
-            94..96 => self.cut(counts),
+            94 => self.cut(counts),
+            95 => self.vouch(leg, counts),
             96 => self.pause(leg),
             97 => self.told(leg, counts),
             98 if self.seed.below(20) == 0 => self.close(counts),
@@ -612,7 +616,10 @@ impl World {
             other => self.fail(&format!("a leg: {other:?}, to be refused: {refused}")),
         };
         self.note(format!("add {leg} {role:?} {place:?} {mode:?}"));
-        self.oracle.legs.insert(leg, Known { role, place, own: place, held: None, mode, muted_until: 0 });
+        self.oracle.legs.insert(
+            leg,
+            Known { role, place, own: place, held: None, mode, muted_until: 0, suspended: false, agreed: self.now },
+        );
         let header = Header {
             marker: false,
             payload_type: media.payload_type,
@@ -685,9 +692,22 @@ impl World {
     fn far_end(&mut self, leg: LegId, counts: &mut Counts) {
         self.note(format!("far end {leg}"));
         self.oracle.stranger(leg);
+        self.suspended(leg);
         self.carry(Command::FarEndChanged { leg }, counts).unwrap();
         self.check(self.strangers == [leg], || "a changed far end was not told of".into());
         self.no_clip_without_audience();
+    }
+
+    /// Nothing is whispered to a far end that may be anybody's.
+    fn suspended(&mut self, leg: LegId) {
+        self.oracle.legs.get_mut(&leg).unwrap().suspend();
+    }
+
+    /// Somebody knows who is there.
+    fn vouch(&mut self, leg: LegId, counts: &mut Counts) {
+        self.note(format!("vouch {leg}"));
+        self.oracle.legs.get_mut(&leg).unwrap().suspended = false;
+        self.carry(Command::Vouch { leg, by: Actor::Person }, counts).unwrap();
     }
 
     /// The next packet of a leg comes from somebody else.
@@ -705,6 +725,9 @@ impl World {
         s.due = self.now + s.ptime;
         self.note(format!("new ssrc {leg}"));
         self.oracle.stranger(leg);
+        if self.now - self.oracle.legs[&leg].agreed >= AGREED {
+            self.suspended(leg);
+        }
         self.quiet_since = self.now;
         let mut counts = Counts::default();
         self.deliver(leg, header, &mut counts);
@@ -721,6 +744,7 @@ impl World {
                 self.ports += 2;
                 media.remote = ([127, 0, 0, 1], self.ports).into();
                 self.oracle.stranger(leg);
+                self.suspended(leg);
             }
             _ => {
                 media = LegMedia { remote: media.remote, send: media.send, ..support::media(other(media.codec), 9) };
@@ -728,6 +752,7 @@ impl World {
         }
         self.note(format!("media {leg} {media:?}"));
         let now = self.now;
+        self.oracle.legs.get_mut(&leg).unwrap().agreed = now;
         let s = self.speakers.get_mut(&leg).unwrap();
         s.media = media;
         s.ptime = longest(s.ptime, media.codec);
@@ -801,7 +826,8 @@ impl World {
         let pulses = 1 + self.seed.below(60) as usize;
         self.note(format!("tell {leg} {pulses} pulses, place {slot}"));
         let rule = Audience::Legs(vec![leg]);
-        let refused = (self.oracle.clips.len() >= 8).then_some("too many");
+        let many = (self.oracle.clips.len() >= 8).then_some("too many");
+        let refused = self.oracle.legs[&leg].suspended.then_some("not private").or(many);
         let ack = self.carry(Command::Tell { leg, pcm: pulsing(pulses, slot), text: "".into() }, counts);
         self.begin(&ack, rule, (slot, pulses, false));
         self.check_answer(ack, refused, counts);

@@ -35,7 +35,11 @@ impl Call {
                 call.come_back(at);
                 call.set_role(at, role);
             }),
-            Command::FarEndChanged { leg } => self.with_leg(leg, Call::far_end_changed),
+            Command::FarEndChanged { leg } => self.with_leg(leg, |call, at| {
+                call.far_end_changed(at);
+                call.suspend(at);
+            }),
+            Command::Vouch { leg, by } => self.vouch(leg, by),
             Command::SetAddress { leg, address } => self.with_leg(leg, |call, at| call.set_address(at, address)),
             Command::RemoveLeg { leg, reason } => self.with_leg(leg, |call, at| call.remove_leg(at, reason)),
             Command::SetMode { speaker: Speaker::Coach, mode, by } => self.set_coach(mode, by),
@@ -118,8 +122,39 @@ impl Call {
         self.changed(at, "media");
         if moved {
             self.far_end_changed(at);
+            self.suspend(at);
         }
         self.regroup();
+    }
+
+    /// Another stream, or another source. Who has just agreed on something may send another; otherwise nobody has said who
+    /// that is.
+    pub(super) fn stream_changed(&mut self, at: usize) {
+        self.far_end_changed(at);
+        if !self.legs[at].is_agreed(self.now) {
+            self.suspend(at);
+        }
+    }
+
+    /// Nothing is whispered to a far end that may be anybody's, until somebody vouches for it.
+    fn suspend(&mut self, at: usize) {
+        if self.legs[at].is_confided_in() && !std::mem::replace(&mut self.legs[at].suspended, true) {
+            self.changed(at, "suspended");
+            self.reroute();
+        }
+    }
+
+    /// The far end of a leg is whom it is taken for. Signalling can say so only of who sends from where it says that it is.
+    fn vouch(&mut self, leg: LegId, by: Actor) -> Result<Ack, Refusal> {
+        let at = self.place_of(leg).ok_or(Refusal::NoSuchLeg(leg))?;
+        if by != Actor::Person && !self.legs[at].is_where_it_says() {
+            return Err(Refusal::NotNow("its packets come from elsewhere than its signalling says"));
+        }
+        if std::mem::replace(&mut self.legs[at].suspended, false) {
+            self.changed(at, "vouched");
+            self.reroute();
+        }
+        Ok(Ack::Done)
     }
 
     /// What was said before a leg took part, or after it stepped aside, is for nobody: while it is aside it is not listened
@@ -129,6 +164,7 @@ impl Call {
             return;
         }
         self.legs[at].place = place;
+        self.legs[at].has_agreed(self.now);
         self.moved(at);
         self.changed(at, "place");
         self.regroup();
@@ -177,6 +213,7 @@ impl Call {
             leg.mute(now + MUTE);
         }
         leg.party.role = role;
+        leg.suspended = false;
         leg.voice.forget();
         // Whoever becomes a supervisor is heard by nobody until somebody says otherwise.
         leg.set_mode(Mode::Spy, MediaTime::ZERO);
@@ -272,7 +309,7 @@ impl Call {
 
     /// A narrower mode holds at once, for what is being said too; a wider one does not widen it.
     fn narrow_clips(&mut self, mode: Mode) {
-        for leg in self.legs.iter().filter(|l| !mode::coach_reaches(l.party, mode)) {
+        for leg in self.legs.iter().filter(|l| !mode::coach_reaches(l.ear(), mode)) {
             self.clips.lose(leg.id(), |clip| clip.by_mode());
         }
     }
@@ -311,7 +348,7 @@ impl Call {
     fn widens(&self, speaker: Party, from: Mode, to: Mode) -> bool {
         let speaker = Party { place: Place::InConversation, ..speaker };
         self.legs.iter().any(|l| {
-            let listener = Party { place: Place::InConversation, ..l.party };
+            let listener = Party { place: Place::InConversation, ..l.ear() };
             let hears = |mode| mode::gain(listener, Source::Leg { party: speaker, mode }).is_heard();
             hears(to) && !hears(from)
         })

@@ -21,6 +21,9 @@ use crate::time::{MediaTime, Samples};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+/// Why nothing is whispered to an agent who may be somebody else.
+pub(super) const UNPROVEN: &str = "the agent's far end has changed, and nobody has vouched for it";
+
 /// One supervised conversation.
 pub struct Call {
     pub(super) options: CallOptions,
@@ -355,9 +358,9 @@ impl Call {
     pub(super) fn is_for(&self, audience: &Audience, listener: &Leg) -> bool {
         !listener.is_forked()
             && match audience {
-                Audience::Mode => mode::coach_reaches(listener.party, self.given_mode()),
-                Audience::Own(mode) => mode::coach_reaches(listener.party, *mode),
-                Audience::Legs(legs) => legs.contains(&listener.id()),
+                Audience::Mode => mode::coach_reaches(listener.ear(), self.given_mode()),
+                Audience::Own(mode) => mode::coach_reaches(listener.ear(), *mode),
+                Audience::Legs(legs) => legs.contains(&listener.id()) && !listener.suspended,
             }
     }
 
@@ -407,11 +410,16 @@ impl Call {
             Audience::Mode => self.given_mode(),
             Audience::Own(mode) => *mode,
             Audience::Legs(legs) => {
-                let mut there = self.legs.iter().filter(|l| legs.contains(&l.id())).peekable();
-                return match (there.peek().is_some(), there.any(|l| !l.is_forked())) {
-                    (_, true) => Ok(()),
-                    (true, false) => Err(Refusal::NoWayBack),
-                    (false, false) => Err(Refusal::NobodyListens),
+                let there = || self.legs.iter().filter(|l| legs.contains(&l.id()));
+                return match (
+                    there().next(),
+                    there().all(|l| l.is_forked()),
+                    there().all(|l| l.is_forked() || l.suspended),
+                ) {
+                    (None, ..) => Err(Refusal::NobodyListens),
+                    (Some(_), true, _) => Err(Refusal::NoWayBack),
+                    (Some(_), false, true) => Err(Refusal::NotPrivate(UNPROVEN)),
+                    (Some(_), false, false) => Ok(()),
                 };
             }
         };
@@ -430,11 +438,14 @@ impl Call {
     /// DESIGN §2.4: a whisper needs an agent, or an earpiece of theirs, in conversation.
     pub(super) fn whisper_is_private(&self) -> Result<(), Refusal> {
         let there =
-            |role: Role| self.legs.iter().any(|l| l.party.role == role && l.in_conversation() && !l.is_forked());
+            |role: Role| self.legs.iter().any(|l| l.ear().role == role && l.in_conversation() && !l.is_forked());
         if there(Role::Agent) || there(Role::Earpiece) {
             return Ok(());
         }
         self.can_be_told()?;
+        if self.legs.iter().any(|l| l.suspended && l.in_conversation()) {
+            return Err(Refusal::NotPrivate(UNPROVEN));
+        }
         let aside = self.legs.iter().any(|l| l.party.role == Role::Agent);
         Err(Refusal::NotPrivate(match (there(Role::Bridge), aside) {
             (true, true) | (true, false) => "the agent is reached over a shared bridge, where everyone hears it",
@@ -482,7 +493,7 @@ pub(super) fn hears(now: MediaTime, permits: Permits, listener: &Leg, source: &L
     let supervises = listener.party.role == Role::Supervisor;
     let permitted = !supervises || allowed(source.party, Purpose::Listening, permits);
     let source = Source::Leg { party: source.live_party(now), mode: source.live_mode(now) };
-    permitted && !listener.is_forked() && mode::gain(listener.party, source).is_heard()
+    permitted && !listener.is_forked() && mode::gain(listener.ear(), source).is_heard()
 }
 
 /// Ears want no more than a recogniser does: 16 kHz.

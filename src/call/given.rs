@@ -25,6 +25,7 @@ impl Command {
             | Command::SetHeld { .. }
             | Command::SetRole { .. }
             | Command::FarEndChanged { .. }
+            | Command::Vouch { .. }
             | Command::SetAddress { .. }
             | Command::RemoveLeg { .. }
             | Command::SetMode { .. }

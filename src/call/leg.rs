@@ -32,6 +32,10 @@ const SILENT_AFTER: Samples = Samples::from_millis(10);
 /// for silence would come out after what was put in its place: a delay that stays.
 const JITTERS: f32 = 3.0;
 
+/// A stream that is another one so soon after the far end has agreed on something is the one it agreed on: its telephone
+/// begins to send when it has our answer, and a round trip takes half a second at most.
+const AGREED: Samples = Samples::from_millis(2000);
+
 /// How what a leg hears is made. Always exactly one of the three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Path {
@@ -89,6 +93,9 @@ pub(crate) struct Leg {
     /// How loud it hears.
     pub volume: Volume,
     pub fader: Fader,
+    /// Whether its far end has become another, and nobody has said that it is still the agent: nothing is whispered to it.
+    pub suspended: bool,
+    agreed: MediaTime,
     /// Of a supervisor, and of an agent who was one a moment ago.
     pub supervision: Option<Box<Supervision>>,
     keypad: Keypad,
@@ -133,6 +140,8 @@ impl Leg {
             report_due: rtcp::due(now, seed, true),
             volume: Volume::default(),
             fader: Fader::default(),
+            suspended: false,
+            agreed: now,
             supervision: None,
             keypad: Keypad::default(),
             mode: spec.mode,
@@ -176,6 +185,30 @@ impl Leg {
     /// Whether its keys steer us: a supervisor's, whatever they are just now.
     pub fn steers(&self) -> bool {
         self.party.role == Role::Supervisor || self.stands_in()
+    }
+    /// As those whom it might hear see it: an agent whose far end nobody vouches for hears what a customer does (DESIGN §2.6).
+    pub fn ear(&self) -> Party {
+        let role = match self.party.role {
+            Role::Agent | Role::Earpiece if self.suspended => Role::Customer,
+            role => role,
+        };
+        Party { role, ..self.party }
+    }
+    /// Whether whispers may be meant for it: whoever is there must be known then.
+    pub fn is_confided_in(&self) -> bool {
+        matches!(self.party.role, Role::Agent | Role::Earpiece)
+    }
+    /// Its far end has just agreed on something.
+    pub fn has_agreed(&mut self, now: MediaTime) {
+        self.agreed = now;
+    }
+    /// Whether another stream is the one that it has just agreed on.
+    pub fn is_agreed(&self, now: MediaTime) -> bool {
+        now - self.agreed < AGREED
+    }
+    /// Whether its packets come from where it says that it is.
+    pub fn is_where_it_says(&self) -> bool {
+        self.latch.elsewhere().is_none()
     }
     /// As those who might hear it see it. Who was a supervisor a moment ago is muted: what they whispered last is not let
     /// out.
@@ -302,6 +335,7 @@ impl Leg {
 
     pub fn set_media(&mut self, now: MediaTime, media: LegMedia) {
         self.latch.reopen(now, media.remote);
+        self.has_agreed(now);
         if media.codec != self.media.codec {
             self.sender.set_clock(media.codec.clock());
             self.reception.set_clock(media.codec.clock());
@@ -392,6 +426,7 @@ impl Leg {
             id: self.id(),
             role: self.party.role,
             place: self.party.place,
+            suspended: self.suspended,
             mode: (self.party.role == Role::Supervisor).then_some(self.mode),
             stands_in: self.stands_in(),
             volume: self.volume,

@@ -175,8 +175,11 @@ pub enum Command {
     SetHeld { leg: LegId, place: Option<Place> },
     /// A leg is something else now: it leaves the audience of every clip begun.
     SetRole { leg: LegId, role: Role },
-    /// The far end of a leg is, or may be, somebody else: it leaves the audience of every clip begun.
+    /// The far end of a leg is, or may be, somebody else: it leaves the audience of every clip begun, and nothing is whispered
+    /// to it until somebody vouches for it.
     FarEndChanged { leg: LegId },
+    /// The far end of a leg is whom it is taken for, says a person, or its signalling: whispers reach it again.
+    Vouch { leg: LegId, by: Actor },
     /// Whose a leg is has become known.
     SetAddress { leg: LegId, address: Address },
     /// A leg is gone.
@@ -313,6 +316,8 @@ pub struct LegView {
     pub role: Role,
     /// Whether it takes part.
     pub place: Place,
+    /// Whether nothing is whispered to it, as its far end may be somebody else.
+    pub suspended: bool,
     /// Its mode, if it is a supervisor.
     pub mode: Option<Mode>,
     /// Whether it is a supervisor who has taken over from the agent.

@@ -35,7 +35,7 @@ impl Call {
         let reachable = leg.can_be_sent_to();
         let Some((kind, stranger)) = leg.receive(now, from, &packet) else { return };
         if stranger {
-            self.far_end_changed(at);
+            self.stream_changed(at);
         } else if reachable != leg.can_be_sent_to() {
             self.reroute();
         }
@@ -148,10 +148,11 @@ impl Call {
         let Some(spoken) = bench.on().spoken.get_mut(..length) else { return count };
         spoken[count..].fill(0);
         let mut beside = std::mem::take(&mut legs[to].beside);
-        let (party, mut blend, mut watch) = (legs[to].party, legs[to].blend, legs[to].watch.take());
+        let (party, ear, mut blend, mut watch) =
+            (legs[to].party, legs[to].ear(), legs[to].blend, legs[to].watch.take());
         for beside in &mut beside {
             let Some(source) = legs.iter().find(|l| l.id() == beside.source()) else { continue };
-            beside.add(*now, &source.voice.jitter, party, spoken, |whisper| {
+            beside.add(*now, &source.voice.jitter, ear, spoken, |whisper| {
                 if party.role == Role::Agent {
                     blend.cover(whisper.pcm);
                 }

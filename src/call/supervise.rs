@@ -1,7 +1,7 @@
 //! A supervisor in a call: what they may do, how long they listened in which way, taking over from the agent and giving
 //! back, and going on to another call with the same line.
 
-use crate::call::engine::Call;
+use crate::call::engine::{Call, UNPROVEN};
 use crate::call::keys::Held;
 use crate::call::leg::Leg;
 use crate::call::{Ack, Audience, ClipSpec, LegMedia, LegSpec, Refusal, Sound, Volume};
@@ -321,7 +321,10 @@ impl Call {
 
     /// Says something to one leg alone.
     pub(super) fn tell_leg(&mut self, leg: LegId, pcm: Sound, text: Words) -> Result<Ack, Refusal> {
-        self.place_of(leg).ok_or(Refusal::NoSuchLeg(leg))?;
+        let at = self.place_of(leg).ok_or(Refusal::NoSuchLeg(leg))?;
+        if self.legs[at].suspended {
+            return Err(Refusal::NotPrivate(UNPROVEN));
+        }
         let spec = ClipSpec { pcm, audience: Audience::Legs(vec![leg]), looped: false, text: Some(text) };
         self.clips.add_told(spec, leg).map(Ack::Clip)
     }

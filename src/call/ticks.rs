@@ -260,7 +260,7 @@ pub(super) fn whispers(now: MediaTime, source: &Leg) -> bool {
 
 /// Whether every sample of the source's present frame was received in a mode in which `listener` hears it.
 fn was_mixed_for(listener: &Leg, source: &Leg) -> bool {
-    was_for(listener.party, source.party, source.voice.at(Ear::Mix, listener.rate()).1)
+    was_for(listener.ear(), source.party, source.voice.at(Ear::Mix, listener.rate()).1)
 }
 
 /// The two sides of a conversation.

@@ -4,8 +4,8 @@ use super::fault::{Faults, Origin};
 use super::raw::{Section, Written, nearest};
 use super::siprec;
 use super::{
-    Coach, Credentials, Digests, Follow, Format, HoldMusic, Http, Listen, Media, Network, Recording, Registration, Secret,
-    Sensitivity, Sip, Speech, Srtp, Store, Tls, Transport, Trunk, Way,
+    Coach, Credentials, Digests, Follow, Format, HoldMusic, Http, Listen, Media, Network, Recording, Registration,
+    Secret, Sensitivity, Sip, Speech, Srtp, Store, Tls, Transport, Trunk, Way,
 };
 use crate::call::ears::{Beep, Beeped, Ears, LeakGuard};
 use crate::event::Mode;

@@ -94,9 +94,7 @@ impl Joins {
     fn onward(self, onward: Onward) -> Command {
         match self {
             Joins::Leg(spec) => Command::TakeIn { spec, onward },
-            Joins::Supervisor(supervising) => {
-                Command::Supervise(Supervising { onward: Some(onward), ..supervising })
-            }
+            Joins::Supervisor(supervising) => Command::Supervise(Supervising { onward: Some(onward), ..supervising }),
         }
     }
 }

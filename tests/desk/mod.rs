@@ -86,6 +86,10 @@ impl Desk {
 
     /// Its dialog as others name it (RFC 3911 §7.1): the server's tag is the one it is sent to.
     pub fn dialog(&self) -> String {
+        if let Some(invite) = &self.invite {
+            let tag = invite.header("From").and_then(|from| from.split("tag=").nth(1)).unwrap();
+            return format!("{};to-tag={tag};from-tag=desk", invite.header("Call-ID").unwrap());
+        }
         format!("{};to-tag={};from-tag=phone", self.phone.call_id, self.tag)
     }
 
@@ -116,15 +120,87 @@ impl Desk {
 
     /// Hangs up the call it was called for.
     pub async fn leave(&mut self) {
-        let invite = self.invite.take().expect("it was called");
+        let bye = self.inside("BYE", "", "");
+        self.invite = None;
+        assert_eq!(self.phone.ask(&bye).await.status(), 200);
+    }
+
+    /// A request in its dialog, whoever began that; `more` are whole lines.
+    pub fn inside(&mut self, method: &str, more: &str, body: &str) -> String {
+        self.cseq += 1;
+        let Some(invite) = &self.invite else {
+            return self.phone.request(method, &self.number, self.cseq, &self.tag, more, body);
+        };
         let [from, to, call_id] = ["To", "From", "Call-ID"].map(|name| invite.header(name).unwrap());
         let (here, server) = (self.phone.address(), invite.header("Contact").unwrap().trim_matches(['<', '>']));
-        let bye = format!(
-            "BYE {server} SIP/2.0\r\nVia: SIP/2.0/UDP {here};branch=z9hG4bK-leave-{};rport\r\nFrom: {from};tag=desk\r\n\
-             To: {to}\r\nCall-ID: {call_id}\r\nCSeq: 1 BYE\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n",
-            here.port()
-        );
-        assert_eq!(self.phone.ask(&bye).await.status(), 200);
+        let (cseq, kind) = (self.cseq, if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" });
+        format!(
+            "{method} {server} SIP/2.0\r\nVia: SIP/2.0/UDP {here};branch=z9hG4bK-{method}-{}-{cseq};rport\r\n\
+             From: {from};tag=desk\r\nTo: {to}\r\nCall-ID: {call_id}\r\nCSeq: {cseq} {method}\r\nMax-Forwards: 70\r\n\
+             Contact: <sip:desk@{here}>\r\n{more}{kind}Content-Length: {}\r\n\r\n{body}",
+            here.port(),
+            body.len()
+        )
+    }
+
+    /// Asks for a transfer; `more` are whole lines.
+    pub async fn refer(&mut self, to: &str, more: &str) -> Came {
+        let refer = self.inside("REFER", &format!("Refer-To: {to}\r\n{more}"), "");
+        self.phone.ask(&refer).await
+    }
+
+    /// The next it is told of its transfer: the status line, and the state of the subscription.
+    pub async fn news(&self) -> (String, String) {
+        let notify = self.phone.next().await;
+        assert_eq!(notify.method(), "NOTIFY", "{notify:?}");
+        assert!(notify.header("Event").unwrap().starts_with("refer"), "{notify:?}");
+        assert_eq!(notify.header("Content-Type"), Some("message/sipfrag;version=2.0"));
+        self.phone.ok(&notify).await;
+        let body = notify.0.split("\r\n\r\n").nth(1).unwrap();
+        (body.trim_end().to_owned(), notify.header("Subscription-State").unwrap().to_owned())
+    }
+
+    /// What it is told last; nothing before was final.
+    pub async fn outcome(&self) -> String {
+        loop {
+            match self.news().await {
+                (line, state) if state == "terminated;reason=noresource" => return line,
+                (line, state) => {
+                    assert!(line.starts_with("SIP/2.0 1") && state.starts_with("active;"), "{line} {state}")
+                }
+            }
+        }
+    }
+
+    /// Offers its media anew, in this direction; the answer, acknowledged.
+    pub async fn offer(&mut self, direction: &str) -> Came {
+        let sdp = format!("{}a={direction}\r\n", self.sdp());
+        let offer = self.inside("INVITE", "", &sdp);
+        let answer = self.phone.ask(&offer).await;
+        let ack = offer.split("Content-Type").next().unwrap().replace("INVITE", "ACK");
+        self.phone.send(&format!("{ack}Content-Length: 0\r\n\r\n")).await;
+        answer
+    }
+
+    /// Takes an offer as it comes: which direction it has.
+    pub async fn is_offered(&self) -> String {
+        let offer = self.phone.next().await;
+        assert_eq!(offer.method(), "INVITE", "{offer:?}");
+        let direction = ["sendonly", "recvonly", "inactive"].into_iter().find(|d| offer.0.contains(&format!("a={d}")));
+        let answer = match direction {
+            Some("sendonly") => "recvonly",
+            Some("recvonly") => "sendonly",
+            Some(_) => "inactive",
+            None => "sendrecv",
+        };
+        self.phone.accept_with(&offer, &format!("{}a={answer}\r\n", self.sdp())).await;
+        direction.unwrap_or("sendrecv").to_owned()
+    }
+
+    /// How loud `hz` ever was in what came from packet `since` on: the most of any 40 ms.
+    pub fn most(&self, since: usize, hz: f64) -> f64 {
+        let heard: Vec<i16> = self.heard(since).into_iter().flat_map(|(_, pcm)| pcm).collect();
+        heard.chunks_exact(2 * FRAME).map(|piece| tones::amplitude(piece, hz)).fold(0.0, f64::max)
     }
 
     /// Hangs up.

@@ -62,6 +62,25 @@ pub struct Known {
     pub mode: Mode,
     /// Until when (ms) it is muted after a widening.
     pub muted_until: i64,
+    /// Whether its far end may be anybody.
+    pub suspended: bool,
+    /// When (ms) its far end agreed on something last.
+    pub agreed: i64,
+}
+
+impl Known {
+    /// As what it hears: who may be anybody hears what a customer does.
+    pub fn ear(&self) -> Role {
+        match self.role {
+            Role::Agent | Role::Earpiece if self.suspended => Role::Customer,
+            role => role,
+        }
+    }
+
+    /// Its far end is somebody else.
+    pub fn suspend(&mut self) {
+        self.suspended = matches!(self.role, Role::Agent | Role::Earpiece);
+    }
 }
 
 /// What a voice was when it was received.
@@ -98,6 +117,8 @@ pub struct Oracle {
     pub clips: BTreeMap<ClipId, KnownClip>,
     /// Who has taken over, and from whom.
     pub stands_in: BTreeMap<LegId, Vec<LegId>>,
+    /// The present time, ms.
+    pub now: i64,
 }
 
 impl Oracle {
@@ -110,6 +131,7 @@ impl Oracle {
             closed: false,
             clips: BTreeMap::new(),
             stands_in: BTreeMap::new(),
+            now: 0,
         }
     }
 
@@ -135,7 +157,7 @@ impl Oracle {
             _ => false,
         };
         listener != voice.leg
-            && [voice, self.voice(voice.leg, now)].iter().all(|v| passes(v) && self.cells.cell(l.role, v.role, v.mode))
+            && [voice, self.voice(voice.leg, now)].iter().all(|v| passes(v) && self.cells.cell(l.ear(), v.role, v.mode))
     }
 
     /// Everyone `listener` hears live now.
@@ -158,13 +180,13 @@ impl Oracle {
     /// Whether somebody of the call would hear the second mode who does not hear the first.
     pub fn widens(&self, speaker: LegId, from: Mode, to: Mode) -> bool {
         self.legs.iter().any(|(l, k)| {
-            let hears = |mode| self.cells.cell(k.role, Role::Supervisor, mode);
+            let hears = |mode| self.cells.cell(k.ear(), Role::Supervisor, mode);
             *l != speaker && hears(to) && !hears(from)
         })
     }
 
     fn present(&self, role: Role) -> bool {
-        self.legs.values().any(|k| k.role == role && k.place == Place::InConversation)
+        self.legs.values().any(|k| k.ear() == role && k.place == Place::InConversation)
     }
 
     /// Whether a whisper stays private: somebody of the agent's side is in conversation on a line of their own.
@@ -184,7 +206,7 @@ impl Oracle {
             Mode::Whisper => [Role::Agent, Role::Earpiece, Role::Supervisor].contains(&role),
             Mode::Barge => role != Role::Earpiece,
         };
-        self.legs.iter().filter(|(_, k)| k.place == Place::InConversation && hears(k.role)).map(|(l, _)| *l).collect()
+        self.legs.iter().filter(|(_, k)| k.place == Place::InConversation && hears(k.ear())).map(|(l, _)| *l).collect()
     }
 
     /// For whom a clip is that begins now.
@@ -192,7 +214,9 @@ impl Oracle {
         match rule {
             Audience::Mode => self.reached(self.given()),
             Audience::Own(mode) => self.reached(*mode),
-            Audience::Legs(legs) => self.legs.keys().copied().filter(|l| legs.contains(l)).collect(),
+            Audience::Legs(legs) => {
+                self.legs.iter().filter(|(l, k)| legs.contains(l) && !k.suspended).map(|(l, _)| *l).collect()
+            }
         }
     }
 
@@ -205,7 +229,8 @@ impl Oracle {
             Audience::Mode => self.given(),
             Audience::Own(mode) => *mode,
             Audience::Legs(legs) if legs.iter().any(|l| !self.legs.contains_key(l)) => return Some("no such leg"),
-            Audience::Legs(legs) => return legs.is_empty().then_some("nobody"),
+            Audience::Legs(legs) if legs.is_empty() => return Some("nobody"),
+            Audience::Legs(legs) => return legs.iter().all(|l| self.legs[l].suspended).then_some("not private"),
         };
         match mode {
             Mode::Spy => Some("spying"),
@@ -216,7 +241,10 @@ impl Oracle {
 
     /// A leg steps aside, or takes part again.
     pub fn put(&mut self, leg: LegId, place: Place) {
-        self.legs.get_mut(&leg).expect("a leg of this call").own = place;
+        let (now, known) = (self.now, self.legs.get_mut(&leg).expect("a leg of this call"));
+        if std::mem::replace(&mut known.own, place) != place {
+            known.agreed = now;
+        }
         self.moved(leg);
     }
 
@@ -243,7 +271,7 @@ impl Oracle {
         if known.role == Role::Supervisor {
             known.muted_until = known.muted_until.max(muted_until);
         }
-        (known.role, known.mode) = (role, Mode::Spy);
+        (known.role, known.mode, known.suspended) = (role, Mode::Spy, false);
         self.stranger(leg);
     }
 

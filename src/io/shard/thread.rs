@@ -265,12 +265,7 @@ impl Thread {
     }
 
     /// What came for the line meanwhile was said to another call, and is nobody's here.
-    fn arrive(
-        &mut self,
-        call: CallId,
-        joins: Joins,
-        traveller: Box<Traveller>,
-    ) -> Result<LegId, Box<Stranded>> {
+    fn arrive(&mut self, call: CallId, joins: Joins, traveller: Box<Traveller>) -> Result<LegId, Box<Stranded>> {
         let stranded = |why, traveller| Box::new(Stranded { why, traveller });
         let Some(&index) = self.by_id.get(&call) else { return Err(stranded(Refusal::Ended, Some(traveller))) };
         let slot = &mut self.slots[index];
@@ -326,6 +321,7 @@ impl Thread {
             | Command::SetHeld { .. }
             | Command::SetRole { .. }
             | Command::FarEndChanged { .. }
+            | Command::Vouch { .. }
             | Command::SetAddress { .. }
             | Command::SetMode { .. }
             | Command::SetVolume { .. }

@@ -4,8 +4,8 @@
 use crate::config::Trunk;
 use crate::id::{CallId, LegId};
 use crate::io::sip::fault::Fault;
-use crate::io::sip::message::parameter;
 use crate::io::sip::line::{Key, Line, Side};
+use crate::io::sip::message::parameter;
 use crate::io::sip::switchboard::{Owner, Switchboard};
 use rsipstack::sip::{Header, Request};
 use std::sync::Arc;

@@ -46,7 +46,8 @@ pub fn lead(call: &Call, line: &Line, seat: Side, refer: &Refer) -> Result<Way, 
     }
     let config = &call.board.config;
     let trunk = line.trunk().and_then(|name| config.trunks.iter().find(|t| t.name == name));
-    let trunk = trunk.ok_or_else(|| Fault::new(403, "this line belongs to no trunk, which would say whom it may call"))?;
+    let trunk =
+        trunk.ok_or_else(|| Fault::new(403, "this line belongs to no trunk, which would say whom it may call"))?;
     let called = refer.to.user().unwrap_or_default();
     if !trunk.may_call.iter().any(|pattern| admission::is_whole(pattern, called)) {
         return Err(Fault::new(403, "this trunk may not call this number"));
@@ -83,7 +84,8 @@ fn joined(call: &Call, line: &Line, other: Arc<Line>) -> Result<Arc<Line>, Fault
 /// Whether an address is one of ours: an address we listen on, or the one by which a caller has called us.
 fn is_here(call: &Call, line: &Line, uri: &Uri) -> bool {
     let snapshot = line.dialog.snapshot();
-    let by_name = line.side == Side::Caller && ours(&snapshot).is_some_and(|us| us.host_with_port == uri.host_with_port);
+    let by_name =
+        line.side == Side::Caller && ours(&snapshot).is_some_and(|us| us.host_with_port == uri.host_with_port);
     by_name || call.board.offices().iter().any(|office| office.is_at(uri))
 }
 
@@ -116,7 +118,8 @@ fn through_the_dialplan(call: &Call, seat: Side, trunk: &Trunk, refer: &Refer) -
 /// have us call all the world.
 fn there(call: &Call, line: &Line, seat: Side, refer: &Refer) -> Result<Way, Fault> {
     let trunk = call.board.trunk_at(&refer.to);
-    let domain = || matches!(refer.to.host(), Host::Domain(_)) && line.dialog.snapshot().remote_uri.host() == refer.to.host();
+    let domain =
+        || matches!(refer.to.host(), Host::Domain(_)) && line.dialog.snapshot().remote_uri.host() == refer.to.host();
     if trunk.is_none() && !domain() {
         return Err(Fault::new(403, "only numbers here and those of trunks can be transferred to"));
     }

@@ -60,11 +60,16 @@ fn target(value: &str) -> Result<(Uri, Option<String>), Fault> {
     if !address.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("sip:")) {
         return Err(Fault::new(416, "only sip: addresses are called here"));
     }
-    let calls = |p: &str| p.split_once('=').is_none_or(|(n, v)| !n.eq_ignore_ascii_case("method") || v.eq_ignore_ascii_case("INVITE"));
+    let calls = |p: &str| {
+        p.split_once('=').is_none_or(|(n, v)| !n.eq_ignore_ascii_case("method") || v.eq_ignore_ascii_case("INVITE"))
+    };
     if !address.split(';').skip(1).all(calls) {
         return Err(Fault::new(403, "only calls are made here"));
     }
-    let replaces = headers.split('&').filter_map(|header| header.split_once('=')).find(|(n, _)| n.eq_ignore_ascii_case("replaces"));
+    let replaces = headers
+        .split('&')
+        .filter_map(|header| header.split_once('='))
+        .find(|(n, _)| n.eq_ignore_ascii_case("replaces"));
     let replaces = replaces.map(|(_, value)| unescaped(value).ok_or_else(unread)).transpose()?;
     Ok((Uri::try_from(address).map_err(|_| unread())?, replaces))
 }

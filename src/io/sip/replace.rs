@@ -70,8 +70,8 @@ async fn take(call: &Arc<Call>, line: &Key, newcomer: Newcomer) -> Result<(), Fa
 /// Their leg, aside, and our answer; or our offer, and their leg by what the ACK says.
 async fn join(call: &Arc<Call>, seat: Side, newcomer: &Newcomer) -> Result<Leg, Fault> {
     let Newcomer { line, admitted } = newcomer;
-    let (sockets, local) = open_media(&line.office, admitted.source.ip(), &call.board, admitted.terms.srtp)
-        .map_err(|end| end.refusal)?;
+    let (sockets, local) =
+        open_media(&line.office, admitted.source.ip(), &call.board, admitted.terms.srtp).map_err(|end| end.refusal)?;
     let codecs = call.codecs_of(seat.other());
     let unanswered = |error: Box<rsipstack::Error>| Fault::new(487, format!("it cannot be answered: {error}"));
     match &admitted.offer {
