@@ -14,7 +14,7 @@ pub type Sound = Box<dyn FnMut(u64) -> i16 + Send>;
 use desk::Desk;
 use sipp::{House, Plan};
 use sotto::call::{Audience, ClipSpec, Command, Sound as Pcm, Speaker};
-use sotto::event::{Actor, Mode};
+use sotto::event::{Actor, Mode, What};
 use sotto::id::CallId;
 use sotto::io::sip::registry::Entry;
 use support::tones;
@@ -94,8 +94,9 @@ impl Talk {
     /// Who is heard now by each.
     async fn hear(&self, desks: &[&Desk]) -> Vec<String> {
         let heard = futures_util::future::join_all(desks.iter().map(|desk| desk.listen())).await;
-        let names =
-            |sound: &Vec<i16>| TONES.iter().filter(|(hz, _)| tones::hears(sound, *hz)).map(|(_, name)| *name).collect();
+        let names = |sound: &Vec<i16>| {
+            TONES.iter().filter(|(hz, _)| tones::hears(sound, *hz)).map(|(_, name)| *name).collect::<String>()
+        };
         heard.iter().map(names).collect()
     }
 
@@ -107,8 +108,22 @@ impl Talk {
         }
     }
 
+    async fn take_berta(&mut self) -> Desk {
+        std::mem::replace(&mut self.berta, Desk::new(self.house.sip, BERTA).await)
+    }
+
     fn here(&self, name: &str) -> String {
         format!("<sip:{name}@{}>", self.house.sip)
+    }
+
+    /// Everyone who is left hangs up.
+    async fn ends(mut self, talks_to_the_customer: &mut Desk, supervised: bool) {
+        self.customer.bye().await;
+        talks_to_the_customer.hung_up().await;
+        if supervised {
+            self.supervisor.hung_up().await;
+        }
+        self.close().await;
     }
 
     async fn close(self) {
@@ -140,8 +155,183 @@ async fn an_agent_transfers_blind() {
     assert!(talk.berta.most(0, CLIP) < NOTHING, "berta was not there when it began");
     assert_eq!(talk.entry().agents.len(), 1);
     assert!(talk.entry().agents[0].0.starts_with("sip:berta@"));
-    talk.customer.bye().await;
+    let mut berta = talk.take_berta().await;
+    talk.ends(&mut berta, true).await;
+}
+
+/// Whom nobody may be transferred to, and who does not want to come: the parties talk on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transfer_fails_and_the_parties_talk_on() {
+    let mut talk = Talk::with("", "").await;
+    for (name, expected) in [
+        ("secret", (403, "this trunk may not call this number")),
+        ("out-1", (404, "no route for this number")),
+        ("busy", (603, "nobody is called at this number")),
+    ] {
+        let answer = talk.anna.refer(&talk.here(name), "").await;
+        assert_eq!((answer.status(), answer.reason()), expected, "{name}");
+    }
+    let far = talk.anna.refer("<sip:out-1@192.0.2.1>", "").await;
+    assert_eq!((far.status(), far.reason()), (403, "only numbers here and those of trunks can be transferred to"));
+    let two = talk.anna.refer("<sip:berta@a>, <sip:berta@b>", "").await;
+    assert_eq!((two.status(), two.reason()), (400, "a REFER has one Refer-To"));
+    let stranger = talk.supervisor.refer(&talk.here("berta"), "").await;
+    assert_eq!((stranger.status(), stranger.reason()), (603, "nobody can be transferred on this line"));
+
+    assert_eq!(talk.anna.refer(&talk.here("berta"), "").await.status(), 202);
+    let refuse = async {
+        let invite = talk.berta.phone.next().await;
+        let copied = ["Via", "From", "Call-ID", "CSeq"].map(|n| format!("{n}: {}\r\n", invite.header(n).unwrap()));
+        let to = invite.header("To").unwrap();
+        let busy =
+            format!("SIP/2.0 486 Busy Here\r\n{}To: {to};tag=desk\r\nContent-Length: 0\r\n\r\n", copied.concat());
+        talk.berta.phone.send(&busy).await;
+        assert_eq!(talk.berta.phone.next().await.method(), "ACK");
+    };
+    let (outcome, ()) = tokio::join!(talk.anna.outcome(), refuse);
+    assert_eq!(outcome, "SIP/2.0 486 called party busy");
+    // The coach's whisper was over for her when she was put aside.
+    assert_eq!(talk.hear(&[&talk.customer, &talk.anna, &talk.supervisor]).await, ["a", "cs", "ca!"]);
+    talk.was_spared(&talk.customer, talk.since);
+    // Once more, and told nothing of it (RFC 4488).
+    let quiet = talk.anna.refer(&talk.here("berta"), "Require: norefersub\r\nRefer-Sub: false\r\n").await;
+    assert_eq!((quiet.status(), quiet.header("Refer-Sub")), (202, Some("false")));
+    talk.berta.answer().await;
+    assert!(talk.anna.hung_up().await.contains("transferred"), "and no NOTIFY before");
+    let mut berta = talk.take_berta().await;
+    talk.ends(&mut berta, true).await;
+}
+
+/// Whoever takes a customer's place is one, whatever the route of their number says.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_customer_transfers_blind() {
+    let mut talk = Talk::with("", "").await;
+    assert_eq!(talk.customer.refer(&talk.here("berta"), "").await.status(), 202);
+    let (outcome, ()) = tokio::join!(talk.customer.outcome(), talk.berta.answer());
+    assert_eq!(outcome, "SIP/2.0 200 OK");
+    assert!(talk.customer.hung_up().await.contains("transferred"));
+    assert_eq!(talk.hear(&[&talk.berta, &talk.anna, &talk.supervisor]).await, ["a", "bs!", "ba!"]);
+    talk.was_spared(&talk.berta, 0);
+    talk.was_spared(&talk.customer, talk.since);
+    talk.anna.leave().await;
     talk.berta.hung_up().await;
     talk.supervisor.hung_up().await;
     talk.close().await;
+}
+
+/// Anna holds, asks berta on another line, and joins the two.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_transfers_attended() {
+    let mut talk = Talk::with("", "").await;
+    let (answer, told) = tokio::join!(talk.anna.offer("sendonly"), talk.customer.is_offered());
+    assert_eq!((answer.status(), told.as_str()), (200, "sendonly"));
+    let mut asking = Desk::new(talk.house.sip, ANNA).await;
+    let (answer, ()) = tokio::join!(asking.call("berta"), talk.berta.answer());
+    assert_eq!(answer.status(), 200);
+    talk.house.until("both are connected", |h| h.told("call.connected") == 2).await;
+    let dialog = asking.dialog().replace('@', "%40").replace(';', "%3B").replace('=', "%3D");
+    let to = format!("<sip:berta@{}?Replaces={dialog}>", talk.house.sip);
+    assert_eq!(talk.anna.refer(&to, "").await.status(), 202);
+    let (outcome, told) = tokio::join!(talk.anna.outcome(), talk.customer.is_offered());
+    assert_eq!((outcome.as_str(), told.as_str()), ("SIP/2.0 200 OK", "sendrecv"));
+    assert!(talk.anna.hung_up().await.contains("transferred"));
+    assert!(asking.hung_up().await.contains("its party talks in another call"));
+    assert_eq!(talk.hear(&[&talk.customer, &talk.berta, &talk.supervisor]).await, ["b", "cs", "cb!"]);
+    talk.was_spared(&talk.customer, talk.since);
+    assert!(talk.berta.most(0, CLIP) < NOTHING);
+    assert_eq!(talk.house.registry.list().len(), 1);
+    let mut berta = talk.take_berta().await;
+    talk.ends(&mut berta, true).await;
+}
+
+/// The other way round: asked for in the call without the customer, whose call stays.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_customers_call_stays() {
+    let mut talk = Talk::with("", "").await;
+    let mut asking = Desk::new(talk.house.sip, ANNA).await;
+    let (answer, ()) = tokio::join!(asking.call("berta"), talk.berta.answer());
+    assert_eq!(answer.status(), 200);
+    talk.house.until("both are connected", |h| h.told("call.connected") == 2).await;
+    let dialog = talk.anna.dialog().replace('@', "%40").replace(';', "%3B").replace('=', "%3D");
+    assert_eq!(asking.refer(&format!("<sip:x@{}?Replaces={dialog}>", talk.house.sip), "").await.status(), 202);
+    let (outcome, left) = tokio::join!(asking.outcome(), talk.anna.hung_up());
+    assert_eq!(outcome, "SIP/2.0 200 OK");
+    assert!(left.contains("transferred"));
+    asking.hung_up().await;
+    assert_eq!(talk.hear(&[&talk.customer, &talk.berta, &talk.supervisor]).await, ["b", "cs", "cb!"]);
+    assert_eq!(talk.house.registry.list()[0].0, talk.call);
+    talk.was_spared(&talk.customer, talk.since);
+    let mut berta = talk.take_berta().await;
+    talk.ends(&mut berta, true).await;
+}
+
+/// Somebody calls to take anna's place. Where the trunk does not list them, they are a customer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn somebody_takes_an_agents_place() {
+    for (agents, hears) in [("", "c"), ("agents = [\"5550199\"]", "cs")] {
+        let talk = Talk::with("", agents).await;
+        let replaces = format!("Require: replaces\r\nReplaces: {}\r\n", talk.anna.dialog());
+        for (header, status) in [
+            (replaces.replace("\r\nReplaces: ", "\r\nReplaces: x"), 481),
+            (replaces.replace("from-tag=desk", "from-tag=desk;early-only"), 486),
+            (replaces.replace("from-tag=desk", "from-tag=other"), 481),
+        ] {
+            let mut other = Desk::new(talk.house.sip, OTHER).await;
+            assert_eq!(other.call_with("sotto", &header).await.status(), status, "{header}");
+        }
+        let mut other = Desk::new(talk.house.sip, OTHER).await;
+        let (answer, left) = tokio::join!(other.call_with("sotto", &replaces), talk.anna.hung_up());
+        assert_eq!(answer.status(), 200);
+        assert!(left.contains("somebody else has taken its place"), "{left}");
+        assert_eq!(talk.hear(&[&talk.customer, &other, &talk.supervisor]).await, ["o", hears, "co!"]);
+        talk.was_spared(&talk.customer, talk.since);
+        assert!(other.most(0, CLIP) < NOTHING);
+        if agents.is_empty() {
+            talk.was_spared(&other, 0);
+        }
+        talk.ends(&mut other, true).await;
+    }
+}
+
+/// Supervisors and the coach stay with the agent: where she goes, they go.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_follows_the_agent_leaves_with_her() {
+    let mut talk = Talk::with("follow = \"agent\"", "").await;
+    assert_eq!(talk.anna.refer(&talk.here("berta"), "").await.status(), 202);
+    let (outcome, (), left) = tokio::join!(talk.anna.outcome(), talk.berta.answer(), talk.supervisor.hung_up());
+    assert_eq!(outcome, "SIP/2.0 200 OK");
+    assert!(left.contains("the agent was transferred"), "{left}");
+    assert_eq!(talk.house.left(), ["the agent was transferred"]);
+    talk.anna.hung_up().await;
+    assert_eq!(talk.hear(&[&talk.customer, &talk.berta]).await, ["b", "c"]);
+    talk.was_spared(&talk.berta, 0);
+    talk.was_spared(&talk.customer, talk.since);
+    let mut berta = talk.take_berta().await;
+    talk.ends(&mut berta, false).await;
+}
+
+/// Another stream from another address on anna's line, and not a word of SIP: nobody knows who that is, until a person says.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_change_is_whispered_nothing() {
+    let mut talk = Talk::with("", "").await;
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    let since = talk.anna.count();
+    talk.anna.becomes_another();
+    // Her telephone is asked where it is, and says what it said before: that is not where the packets come from.
+    assert_eq!(talk.anna.is_offered().await, "sendrecv");
+    assert_eq!(talk.hear(&[&talk.customer, &talk.anna, &talk.supervisor]).await, ["a", "c", "ca!"]);
+    talk.was_spared(&talk.customer, talk.since);
+    let latched = talk.anna.count();
+    assert!(latched > since);
+    let leg = talk.house.events().iter().find(|e| is_suspended(&e.event.what)).and_then(|e| e.event.leg).unwrap();
+    let vouch = Command::Vouch { leg, by: Actor::Person };
+    talk.entry().shard.command(talk.call, vouch).await.unwrap();
+    assert_eq!(talk.hear(&[&talk.customer, &talk.anna]).await, ["a", "cs"]);
+    assert!(talk.anna.most(latched, CLIP) < NOTHING, "what had begun was for whoever was there then");
+    let mut anna = std::mem::replace(&mut talk.anna, Desk::new(talk.house.sip, ANNA).await);
+    talk.ends(&mut anna, true).await;
+}
+
+fn is_suspended(what: &What) -> bool {
+    matches!(what, What::LegChanged { changed } if changed == "suspended")
 }

@@ -9,6 +9,7 @@ use crate::call::{Ack, Audience, CallState, CallView, ClipSpec, Command, LegMedi
 use crate::event::{Actor, Address, Mode, Place, Role, What};
 use crate::id::{ClipId, LegId};
 use crate::time::{MediaTime, Samples};
+use std::net::SocketAddr;
 
 /// Legs at most.
 pub(super) const MAX_LEGS: usize = 16;
@@ -129,9 +130,10 @@ impl Call {
 
     /// Another stream, or another source. Who has just agreed on something may send another; otherwise nobody has said who
     /// that is.
-    pub(super) fn stream_changed(&mut self, at: usize) {
+    pub(super) fn stream_changed(&mut self, at: usize, before: SocketAddr) {
         self.far_end_changed(at);
         if !self.legs[at].is_agreed(self.now) {
+            self.legs[at].strayed |= self.legs[at].target() != before;
             self.suspend(at);
         }
     }
@@ -150,6 +152,7 @@ impl Call {
         if by != Actor::Person && !self.legs[at].is_where_it_says() {
             return Err(Refusal::NotNow("its packets come from elsewhere than its signalling says"));
         }
+        self.legs[at].strayed = false;
         if std::mem::replace(&mut self.legs[at].suspended, false) {
             self.changed(at, "vouched");
             self.reroute();

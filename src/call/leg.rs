@@ -95,6 +95,8 @@ pub(crate) struct Leg {
     pub fader: Fader,
     /// Whether its far end has become another, and nobody has said that it is still the agent: nothing is whispered to it.
     pub suspended: bool,
+    /// Whether that came from another address than before, of which signalling knows nothing.
+    pub strayed: bool,
     agreed: MediaTime,
     /// Of a supervisor, and of an agent who was one a moment ago.
     pub supervision: Option<Box<Supervision>>,
@@ -141,6 +143,7 @@ impl Leg {
             volume: Volume::default(),
             fader: Fader::default(),
             suspended: false,
+            strayed: false,
             agreed: now,
             supervision: None,
             keypad: Keypad::default(),
@@ -206,9 +209,9 @@ impl Leg {
     pub fn is_agreed(&self, now: MediaTime) -> bool {
         now - self.agreed < AGREED
     }
-    /// Whether its packets come from where it says that it is.
+    /// Whether its packets come from where it says that it is, or, behind NAT, from where they always came.
     pub fn is_where_it_says(&self) -> bool {
-        self.latch.elsewhere().is_none()
+        !self.strayed || self.latch.elsewhere().is_none()
     }
     /// As those who might hear it see it. Who was a supervisor a moment ago is muted: what they whispered last is not let
     /// out.

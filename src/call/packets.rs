@@ -32,10 +32,10 @@ impl Call {
             leg.drop_packet::<()>();
             return;
         };
-        let reachable = leg.can_be_sent_to();
+        let (reachable, before) = (leg.can_be_sent_to(), leg.target());
         let Some((kind, stranger)) = leg.receive(now, from, &packet) else { return };
         if stranger {
-            self.stream_changed(at);
+            self.stream_changed(at, before);
         } else if reachable != leg.can_be_sent_to() {
             self.reroute();
         }

@@ -4,8 +4,8 @@ use super::fault::{Faults, Origin};
 use super::raw::{Section, Written, nearest};
 use super::siprec;
 use super::{
-    Coach, Credentials, Digests, Follow, Format, HoldMusic, Http, Listen, Media, Network, Recording, Registration,
-    Secret, Sensitivity, Sip, Speech, Srtp, Store, Tls, Transport, Trunk, Way,
+    Coach, Credentials, Digests, Follow, Format, HoldMusic, Http, Listen, Media, Network, Proof, Recording,
+    Registration, Secret, Sensitivity, Sip, Speech, Srtp, Store, Tls, Transport, Trunk, Way,
 };
 use crate::call::ears::{Beep, Beeped, Ears, LeakGuard};
 use crate::event::Mode;
@@ -38,6 +38,9 @@ pub(super) fn sip(mut section: Section<'_>, faults: &Faults) -> Sip {
     });
     let hold_music = section.text("hold_music").map_or(HoldMusic::Theirs, |written| hold_music(written, faults));
     let follow = section.text("follow").and_then(|written| follow("sip.follow", &written, faults)).unwrap_or_default();
+    let proofs = [("signalling", Proof::Signalling), ("person", Proof::Person)];
+    let proof =
+        section.text("proof").and_then(|written| one_of("sip.proof", &written, &proofs, faults)).unwrap_or_default();
     // RFC 4028 §4: 90 s is the least anybody may ask for, half an hour is recommended.
     let session_expires = match section.whole("session_expires", 0..=86_400).map_or(1800, |w| w.value) {
         0 => None,
@@ -53,7 +56,7 @@ pub(super) fn sip(mut section: Section<'_>, faults: &Faults) -> Sip {
     let tls = tls(&mut section, &listen, faults);
     section.end();
     let session_expires = session_expires.map(|s| s.max(min_se));
-    Sip { listen, external_address, hold_music, follow, session_expires, min_se, announce, tls }
+    Sip { listen, external_address, hold_music, follow, proof, session_expires, min_se, announce, tls }
 }
 
 /// With whom coach and supervisors stay.

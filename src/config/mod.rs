@@ -78,6 +78,8 @@ pub struct Sip {
     pub hold_music: HoldMusic,
     /// With whom coach and supervisors stay when a party is transferred, where the route does not say.
     pub follow: Follow,
+    /// Who may say that an agent whose far end has changed is still the agent.
+    pub proof: Proof,
     /// How long a call may go on without a sign of life of each peer (RFC 4028), seconds, 90 at least. None: nothing is
     /// asked for; what peers ask for is kept to.
     pub session_expires: Option<u32>,
@@ -87,6 +89,16 @@ pub struct Sip {
     pub announce: bool,
     /// The files of TLS; there where `listen` names a TLS address.
     pub tls: Option<Tls>,
+}
+
+/// Who may say that an agent whose far end has changed is still the agent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Proof {
+    /// Their telephone, in the dialog it has with us, or a person.
+    #[default]
+    Signalling,
+    /// A person alone.
+    Person,
 }
 
 /// With whom coach and supervisors stay when a party is transferred.

@@ -119,6 +119,11 @@ impl Calls {
         self.command(call, command).await.map(drop)
     }
 
+    /// Say that an agent's leg, whose far end had changed, is the agent's: whispers reach it again.
+    pub async fn vouch(&self, call: CallId, leg: LegId) -> Result<(), CallError> {
+        self.command(call, Command::Vouch { leg, by: Actor::Person }).await.map(drop)
+    }
+
     /// Send a supervisor away; their line is hung up.
     pub async fn remove_supervisor(&self, call: CallId, leg: LegId) -> Result<(), CallError> {
         self.supervisor(call, leg).await?;

@@ -14,6 +14,8 @@ use std::time::Duration;
 const FRAME: usize = 160;
 /// What telephone events are called by every telephone here.
 const EVENTS: u8 = 101;
+/// No key: from here on it is somebody else.
+const ANOTHER: u8 = 255;
 /// Packets of one key.
 const KEY_PACKETS: u16 = 9;
 /// Longer than anything takes.
@@ -232,6 +234,11 @@ impl Desk {
         self.voice.keys.send(event).unwrap();
     }
 
+    /// Goes on from another address as another stream, without a word to anybody.
+    pub fn becomes_another(&self) {
+        self.voice.keys.send(ANOTHER).unwrap();
+    }
+
     /// Whether it was sent a telephone event.
     pub fn got_a_key(&self) -> bool {
         self.voice.got.lock().unwrap().iter().any(|(kind, ..)| *kind == EVENTS)
@@ -277,7 +284,7 @@ impl Voice {
         let port = socket.local_addr().unwrap().port();
         let ((keys, pressed), (start, started)) = (channel(), channel());
         let got = Arc::new(Mutex::new(Vec::new()));
-        let line = Line { socket, sound: tones::tone(hz), pressed, got: got.clone(), spoken: 0, sequence: 0 };
+        let line = Line { socket, ssrc: 7, sound: tones::tone(hz), pressed, got: got.clone(), spoken: 0, sequence: 0 };
         let thread = std::thread::spawn(move || {
             // Nobody who never started has anything to say.
             if let Ok(to) = started.recv() {
@@ -304,6 +311,7 @@ impl Drop for Voice {
 
 struct Line {
     socket: UdpSocket,
+    ssrc: u32,
     sound: Sound,
     pressed: Receiver<u8>,
     got: Arc<Mutex<Vec<Got>>>,
@@ -320,6 +328,7 @@ impl Line {
         while owner.try_recv() != Err(std::sync::mpsc::TryRecvError::Disconnected) {
             key = key.or_else(|| self.pressed.try_recv().ok().map(|k| (k, self.spoken as u32, 0)));
             key = match key {
+                Some((ANOTHER, ..)) => self.become_another(to),
                 Some((event, began, n)) => self.event(to, event, began, n + 1),
                 None => self.frame(to),
             };
@@ -328,6 +337,13 @@ impl Line {
             next += Duration::from_millis(20);
             std::thread::sleep(next.saturating_duration_since(clock::now()));
         }
+    }
+
+    fn become_another(&mut self, to: SocketAddr) -> Option<(u8, u32, u16)> {
+        self.socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        self.socket.set_nonblocking(true).unwrap();
+        self.ssrc += 1;
+        self.frame(to)
     }
 
     fn frame(&mut self, to: SocketAddr) -> Option<(u8, u32, u16)> {
@@ -348,7 +364,7 @@ impl Line {
         let mut packet = vec![0x80, kind];
         packet.extend(self.sequence.to_be_bytes());
         packet.extend(timestamp.to_be_bytes());
-        packet.extend(7u32.to_be_bytes());
+        packet.extend(self.ssrc.to_be_bytes());
         packet.extend(payload);
         // A port that is closed already is a packet lost.
         let _ = self.socket.send_to(&packet, to);

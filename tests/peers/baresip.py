@@ -106,6 +106,17 @@ class Phone:
     def resume(self):
         self.press("X")
 
+    def transfer(self, to):
+        """Sends the other party on, blind."""
+        self.type(f"/transfer {to}\n")
+
+    def type(self, text):
+        """A command, a character after the other."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as console:
+            for character in text:
+                console.sendto(character.encode(), ("127.0.0.1", self.console))
+                time.sleep(0.01)
+
     def receiving(self):
         """Bits a second of audio, as it last told; its recording ends when it first holds."""
         return int(re.findall(r"audio=\d+/(\d+) ", self.said())[-1])

@@ -85,6 +85,18 @@ class Linphone:
     def answer(self):
         self.say("answer")
 
+    def transfer(self, to):
+        """Sends the other party on, blind."""
+        self.say(f"transfer 1 {to}")
+
+    def ask_back(self, to):
+        """Holds the call and calls somebody else."""
+        self.say("pause", f"call {to}")
+
+    def join(self):
+        """Joins the parties of its two calls."""
+        self.say("transfer 1 --to-call 2")
+
     def hang_up(self):
         """Ends the call, if it is up, and the phone."""
         if self.process.poll() is None:

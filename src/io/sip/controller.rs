@@ -20,7 +20,7 @@ use crate::io::sip::refer::Refer;
 use crate::io::sip::registry::{Entry, Handle};
 use crate::io::sip::replace::Newcomer;
 use crate::io::sip::switchboard::{Live, Switchboard};
-use crate::io::sip::{join, replace, route, silence, stand_in, transfer};
+use crate::io::sip::{join, proof, replace, route, silence, stand_in, transfer};
 use crate::media::codec::Codec;
 use rsipstack::sip::StatusCode;
 use std::net::{IpAddr, SocketAddr};
@@ -184,6 +184,7 @@ async fn conduct(
     };
     // Watched from before the first clip, so that no ending is missed.
     let mut endings = call.board.endings.watch(call.id);
+    let mut changes = call.board.endings.watch(call.id);
     if let Some(conversations) = call.board.host.conversations.as_ref().filter(|_| options.listen) {
         conversations.open(call.id, config.coach.playbook.as_str().into());
     }
@@ -196,6 +197,7 @@ async fn conduct(
         end = listen_to(&call, &mut messages) => end,
         end = route::run(&call, &mut endings) => end,
         end = silence::watch(&call) => end,
+        end = proof::watch(&call, &mut changes) => end,
     }
 }
 

@@ -21,6 +21,8 @@ enum Ending {
     Leg(LegId, Arc<str>),
     Supervisor(LegId, Wish),
     Call(Arc<str>),
+    /// Nothing is whispered to a leg whose far end may be somebody else.
+    Suspended(LegId),
     /// Something may have been missed.
     Unknown,
 }
@@ -104,6 +106,7 @@ fn ending(leg: Option<LegId>, what: &What) -> Option<Ending> {
         What::SupervisorTookOver { aside } => Some(Ending::Supervisor(leg?, Wish::TookOver(aside.clone()))),
         What::LegLeft { reason, .. } => Some(Ending::Leg(leg?, reason.as_str().into())),
         What::CallEnded { reason } => Some(Ending::Call(reason.as_str().into())),
+        What::LegChanged { changed } if changed == "suspended" => Some(Ending::Suspended(leg?)),
         _ => None,
     }
 }
@@ -128,7 +131,18 @@ impl Watch {
                 Some(Ending::Call(reason)) => return About::Left(reason),
                 Some(Ending::Supervisor(who, wish)) if who == leg => return About::Did(wish),
                 Some(Ending::Unknown) | None => return About::Unknown,
-                Some(Ending::Clip(_) | Ending::Leg(..) | Ending::Supervisor(..)) => {}
+                Some(Ending::Clip(_) | Ending::Leg(..) | Ending::Supervisor(..) | Ending::Suspended(_)) => {}
+            }
+        }
+    }
+
+    /// Waits until a leg's far end may be somebody else: which.
+    pub async fn suspended(&mut self) -> LegId {
+        loop {
+            match self.next().await {
+                Some(Ending::Suspended(leg)) => return leg,
+                Some(_) => {}
+                None => std::future::pending().await,
             }
         }
     }

@@ -11,7 +11,7 @@
 //!
 //! Of a dialog: `line` is one, from INVITE to BYE, and `ask` what we ask in it; `dial` calls one address, `early` is what is heard
 //! before the answer, `reliable` what is sure to arrive of it; `renegotiate` takes and makes offers (holds), `timer` gives signs
-//! of life, and `silence` notices who has none.
+//! of life, `silence` notices who has none, and `proof` asks who has become another.
 //! Whom a supervisor may hear is `policy`; who waits for a call is in `waiting`; a dialog they name instead of a number is `named`; one whom we call is `summon`.
 //! A party is transferred by `transfer`: `refer` is what was asked for, `place` where it leads and who answers there, `news` what
 //! whoever asked is told; `join` makes one of two calls, and `replace` is somebody who calls to take a party's place.
@@ -51,6 +51,7 @@ mod nonces;
 mod office;
 mod place;
 mod policy;
+mod proof;
 mod recording;
 mod refer;
 mod register;

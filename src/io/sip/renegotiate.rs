@@ -9,8 +9,8 @@
 
 use crate::call::sdp::{self, Description, Direction, Keys, Local, Origin};
 use crate::call::{Command, LegMedia, Refusal};
-use crate::config::HoldMusic;
-use crate::event::Place;
+use crate::config::{HoldMusic, Proof};
+use crate::event::{Actor, Place};
 use crate::io::clock;
 use crate::io::sip::controller::Call;
 use crate::io::sip::door::ALLOW;
@@ -101,6 +101,10 @@ impl Call {
             self.command(Command::FarEndChanged { leg: id }).await.map_err(refused)?;
         }
         self.shard.set_media(self.id, id, media, keys).await.map_err(refused)?;
+        if self.board.config.sip.proof == Proof::Signalling {
+            // Refused where its packets come from elsewhere: then it is for a person to say who that is.
+            let _ = self.command(Command::Vouch { leg: id, by: Actor::Guard }).await;
+        }
         Ok(())
     }
 

@@ -79,6 +79,7 @@ pub fn router(state: AppState) -> Router {
         .route("/v1/calls/{id}/resume", post(calls::resume))
         .route("/v1/calls/{id}/close", post(calls::close))
         .route("/v1/calls/{id}/supervisors", post(supervisors::summon))
+        .route("/v1/calls/{id}/legs/{leg}/vouch", post(supervisors::vouch))
         .route("/v1/calls/{id}/supervisors/{leg}", patch(supervisors::change).delete(supervisors::remove))
         .route("/v1/calls/{id}/transcript", get(history::transcript))
         .route("/v1/calls/{id}/events", get(history::events))

@@ -1,4 +1,5 @@
-//! Supervisors of a running call: calling one, another mode, another volume, taking over, sending them away.
+//! Supervisors of a running call: calling one, another mode, another volume, taking over, sending them away; and what they
+//! know of the others in it.
 
 use super::AppState;
 use super::calls::refused;
@@ -67,6 +68,14 @@ pub(super) async fn change(
         return Err(refused(&api, call, error).await);
     }
     Ok(axum::Json(changed))
+}
+
+/// An agent whose far end had changed is known to be the agent: a person has made sure.
+pub(super) async fn vouch(State(api): Api, Leg(call, leg): Leg) -> Result<StatusCode, Problem> {
+    match api.calls.vouch(call, leg).await {
+        Ok(()) => Ok(StatusCode::NO_CONTENT),
+        Err(error) => Err(refused(&api, call, error).await),
+    }
 }
 
 pub(super) async fn remove(State(api): Api, Leg(call, leg): Leg) -> Result<StatusCode, Problem> {
