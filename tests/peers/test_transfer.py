@@ -28,6 +28,7 @@ CASES = [
     ("customer", (Phone, Phone, Phone), False, False),
     ("customer", (Linphone, Phone, Phone), False, False),
     ("agent", (Phone, Phone, Phone), False, True),
+    # What a baresip hears after it was held is in no recording.
     ("agent", (Linphone, Linphone, Phone), True, False),
 ]
 TONES = {"customer": 440, "agent": 700, "third": 1000}
@@ -126,7 +127,9 @@ def report(case, stays, heard, agent):
     piece = audio.speech(WHISPER)[: int(1.5 * audio.RATE)]
     heard["agent"] = audio.read_narrow(agent.recording())
     whisper = {who: audio.find(quiet(samples), piece)[1] for who, samples in heard.items()}
-    private = all((likeness > PRESENT) if who == "agent" else (likeness < ABSENT) for who, likeness in whisper.items())
+    # A linphone that holds begins its recording anew.
+    told = {"agent"} - ({"agent"} if attended else set())
+    private = all((likeness > PRESENT) if who in told else (likeness < ABSENT) for who, likeness in whisper.items())
     good = min(hears.values()) > 0.5 and private
     levels = ", ".join(f"{who} hears the other at {level:.2f}" for who, level in hears.items())
     leaks = ", ".join(f"{who} {likeness:.2f}" for who, likeness in whisper.items())
