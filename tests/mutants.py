@@ -139,7 +139,7 @@ mutant("a new SSRC is nobody new", LEG, "Some((kind, moved || arrival == Arrival
 mutant("another address is nobody new", COMMANDS, "        if moved {\n            self.far_end_changed(at);\n            self.suspend(at);\n        }\n", "        let _ = moved;\n")
 mutant("a silent change goes on being whispered to", COMMANDS, "if !self.legs[at].is_agreed(self.now) {", "if false {")
 mutant("whoever may be anybody hears supervisors whisper", ENGINE, "mode::gain(listener.ear(), source).is_heard()", "mode::gain(listener.party, source).is_heard()")
-mutant("whoever may be anybody is in the coach's audience", LEG, "Role::Agent | Role::Earpiece if self.suspended => Role::Customer,", "Role::Agent | Role::Earpiece if false => Role::Customer,")
+mutant("whoever may be anybody is in the coach's audience", LEG, "Role::Agent if self.suspended => Party { role: Role::Customer, ..self.party },", "Role::Agent if self.suspended => self.party,")
 mutant("whoever may be anybody is told what is theirs by name", ENGINE, "legs.contains(&listener.id()) && !listener.suspended,", "legs.contains(&listener.id()),")
 mutant("who steps aside keeps the coach's clips", COMMANDS, "Place::Aside | Place::Playing | Place::Waiting => self.clips.lose(id, |clip| clip.by_mode()),", "Place::Aside | Place::Playing | Place::Waiting => {}")
 mutant("who is gone keeps a clip alive", COMMANDS, "        self.clips.lose(leg.id(), |_| true);\n        self.tell(Some(leg.id()), What::LegLeft", "        self.tell(Some(leg.id()), What::LegLeft")

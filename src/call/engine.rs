@@ -13,7 +13,7 @@ use crate::call::voice::Wanted;
 use crate::call::workbench::{Bench, Workbench};
 use crate::call::{Ack, Audience};
 use crate::call::{CallOptions, CallState, Command, Output, Port, Refusal};
-use crate::event::{Actor, Consent, Event, Mode, Role, What};
+use crate::event::{Actor, Consent, Event, Mode, Place, Role, What};
 use crate::id::LegId;
 use crate::media::pcm::Rate;
 use crate::media::seed::Seed;
@@ -429,7 +429,7 @@ impl Call {
             Mode::Whisper => self.whisper_is_private(),
             Mode::Barge => {
                 self.can_be_told()?;
-                let heard = self.legs.iter().any(|l| mode::coach_reaches(l.party, mode));
+                let heard = self.legs.iter().any(|l| mode::coach_reaches(l.ear(), mode));
                 if heard { Ok(()) } else { Err(Refusal::NobodyListens) }
             }
         }
@@ -437,8 +437,8 @@ impl Call {
 
     /// DESIGN §2.4: a whisper needs an agent, or an earpiece of theirs, in conversation.
     pub(super) fn whisper_is_private(&self) -> Result<(), Refusal> {
-        let there =
-            |role: Role| self.legs.iter().any(|l| l.ear().role == role && l.in_conversation() && !l.is_forked());
+        let hears = |l: &Leg, role| l.ear().role == role && l.ear().place == Place::InConversation && !l.is_forked();
+        let there = |role: Role| self.legs.iter().any(|l| hears(l, role));
         if there(Role::Agent) || there(Role::Earpiece) {
             return Ok(());
         }

@@ -189,13 +189,14 @@ impl Leg {
     pub fn steers(&self) -> bool {
         self.party.role == Role::Supervisor || self.stands_in()
     }
-    /// As those whom it might hear see it: an agent whose far end nobody vouches for hears what a customer does (DESIGN §2.6).
+    /// As those whom it might hear see it: an agent whose far end nobody vouches for hears what a customer does (DESIGN §2.6),
+    /// and their private line nothing.
     pub fn ear(&self) -> Party {
-        let role = match self.party.role {
-            Role::Agent | Role::Earpiece if self.suspended => Role::Customer,
-            role => role,
-        };
-        Party { role, ..self.party }
+        match self.party.role {
+            Role::Agent if self.suspended => Party { role: Role::Customer, ..self.party },
+            Role::Earpiece if self.suspended => Party { place: Place::Aside, ..self.party },
+            Role::Customer | Role::Agent | Role::Supervisor | Role::Bridge | Role::Earpiece => self.party,
+        }
     }
     /// Whether whispers may be meant for it: whoever is there must be known then.
     pub fn is_confided_in(&self) -> bool {

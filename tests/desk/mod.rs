@@ -14,8 +14,9 @@ use std::time::Duration;
 const FRAME: usize = 160;
 /// What telephone events are called by every telephone here.
 const EVENTS: u8 = 101;
-/// No key: from here on it is somebody else.
+/// No keys: from here on it is another stream, and one from another address.
 const ANOTHER: u8 = 255;
+const ELSEWHERE: u8 = 254;
 /// Packets of one key.
 const KEY_PACKETS: u16 = 9;
 /// Longer than anything takes.
@@ -234,9 +235,9 @@ impl Desk {
         self.voice.keys.send(event).unwrap();
     }
 
-    /// Goes on from another address as another stream, without a word to anybody.
-    pub fn becomes_another(&self) {
-        self.voice.keys.send(ANOTHER).unwrap();
+    /// Goes on as another stream, from another address if it `moves`, without a word to anybody.
+    pub fn becomes_another(&self, moves: bool) {
+        self.voice.keys.send(if moves { ELSEWHERE } else { ANOTHER }).unwrap();
     }
 
     /// Whether it was sent a telephone event.
@@ -328,7 +329,7 @@ impl Line {
         while owner.try_recv() != Err(std::sync::mpsc::TryRecvError::Disconnected) {
             key = key.or_else(|| self.pressed.try_recv().ok().map(|k| (k, self.spoken as u32, 0)));
             key = match key {
-                Some((ANOTHER, ..)) => self.become_another(to),
+                Some((key @ (ANOTHER | ELSEWHERE), ..)) => self.become_another(key, to),
                 Some((event, began, n)) => self.event(to, event, began, n + 1),
                 None => self.frame(to),
             };
@@ -339,9 +340,11 @@ impl Line {
         }
     }
 
-    fn become_another(&mut self, to: SocketAddr) -> Option<(u8, u32, u16)> {
-        self.socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        self.socket.set_nonblocking(true).unwrap();
+    fn become_another(&mut self, key: u8, to: SocketAddr) -> Option<(u8, u32, u16)> {
+        if key == ELSEWHERE {
+            self.socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            self.socket.set_nonblocking(true).unwrap();
+        }
         self.ssrc += 1;
         self.frame(to)
     }

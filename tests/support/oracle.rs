@@ -69,11 +69,12 @@ pub struct Known {
 }
 
 impl Known {
-    /// As what it hears: who may be anybody hears what a customer does.
-    pub fn ear(&self) -> Role {
+    /// As what it hears: an agent who may be anybody hears what a customer does, their private line nothing.
+    pub fn ear(&self) -> Option<Role> {
         match self.role {
-            Role::Agent | Role::Earpiece if self.suspended => Role::Customer,
-            role => role,
+            Role::Agent if self.suspended => Some(Role::Customer),
+            Role::Earpiece if self.suspended => None,
+            role => Some(role),
         }
     }
 
@@ -157,7 +158,9 @@ impl Oracle {
             _ => false,
         };
         listener != voice.leg
-            && [voice, self.voice(voice.leg, now)].iter().all(|v| passes(v) && self.cells.cell(l.ear(), v.role, v.mode))
+            && [voice, self.voice(voice.leg, now)]
+                .iter()
+                .all(|v| passes(v) && l.ear().is_some_and(|ear| self.cells.cell(ear, v.role, v.mode)))
     }
 
     /// Everyone `listener` hears live now.
@@ -180,13 +183,13 @@ impl Oracle {
     /// Whether somebody of the call would hear the second mode who does not hear the first.
     pub fn widens(&self, speaker: LegId, from: Mode, to: Mode) -> bool {
         self.legs.iter().any(|(l, k)| {
-            let hears = |mode| self.cells.cell(k.ear(), Role::Supervisor, mode);
+            let hears = |mode| self.cells.cell(k.ear().unwrap_or(k.role), Role::Supervisor, mode);
             *l != speaker && hears(to) && !hears(from)
         })
     }
 
     fn present(&self, role: Role) -> bool {
-        self.legs.values().any(|k| k.ear() == role && k.place == Place::InConversation)
+        self.legs.values().any(|k| k.ear() == Some(role) && k.place == Place::InConversation)
     }
 
     /// Whether a whisper stays private: somebody of the agent's side is in conversation on a line of their own.
@@ -206,7 +209,11 @@ impl Oracle {
             Mode::Whisper => [Role::Agent, Role::Earpiece, Role::Supervisor].contains(&role),
             Mode::Barge => role != Role::Earpiece,
         };
-        self.legs.iter().filter(|(_, k)| k.place == Place::InConversation && hears(k.ear())).map(|(l, _)| *l).collect()
+        self.legs
+            .iter()
+            .filter(|(_, k)| k.place == Place::InConversation && k.ear().is_some_and(hears))
+            .map(|(l, _)| *l)
+            .collect()
     }
 
     /// For whom a clip is that begins now.
