@@ -82,7 +82,8 @@ impl Call {
     /// Somebody is about to be heard by everyone: both sides hear a tone first, while the speaker is still muted.
     pub(super) fn announce_barge(&mut self) {
         if self.options.ears.barge_tone {
-            let hear = |l: &&Leg| l.in_conversation() && l.party.role != Role::Earpiece;
+            // Nothing that is addressed to a leg by name goes to one that may be anybody's.
+            let hear = |l: &&Leg| l.in_conversation() && l.party.role != Role::Earpiece && !l.suspended;
             let legs = self.legs.iter().filter(hear).map(Leg::id).collect();
             self.clips.add_signal(BEFORE_BARGE.clone(), Volume::default(), legs);
         }
@@ -97,6 +98,7 @@ impl Call {
         self.signals.next_beep = self.now + Samples::from_millis(i64::from(beep.every_s) * 1000);
         let hears = |l: &&Leg| {
             l.in_conversation()
+                && !l.suspended
                 && match (l.party.role, beep.to) {
                     (Role::Customer, Beeped::Customer | Beeped::Both) => true,
                     (Role::Agent, Beeped::Agent | Beeped::Both) => true,
