@@ -103,9 +103,9 @@ fn through_the_dialplan(call: &Call, seat: Side, trunk: &Trunk, refer: &Refer) -
     let (called, caller) = (refer.to.user().unwrap_or_default(), call.address_of(seat));
     let found = admission::find(&call.board.config.routes, called, user(&caller.0), &trunk.name);
     let (route, groups) = found.ok_or_else(|| Fault::new(404, "no route for this number"))?;
-    let connects = route.steps.iter().find_map(|step| match step {
-        Step::Connect { to, together, timeout, srtp } => Some((to, *together, *timeout, *srtp)),
-        _ => None,
+    let connects = route.steps.iter().find_map(|step| {
+        let Step::Connect { to, together, timeout, srtp } = step else { return None };
+        Some((to, *together, *timeout, *srtp))
     });
     let Some((to, together, timeout, srtp)) = connects else {
         return Err(Fault::new(603, "nobody is called at this number"));
