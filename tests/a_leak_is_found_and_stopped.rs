@@ -518,7 +518,8 @@ fn music(seconds: usize) -> Vec<f32> {
 }
 
 /// Tones and music are alike wherever they come from, and begin abruptly: under a whisper, or under one another, they are
-/// no leak. (The same ones on both sides, beginning alike, cannot be told from an echo: that is counted, and no more.)
+/// no leak. (The same ones on both sides, or keys in one rhythm, beginning alike, cannot be told from an echo: that is
+/// counted, and no more.)
 #[test]
 fn tones_and_music_raise_no_alarm() {
     let sounds: [(&str, Vec<f32>); 9] = [
@@ -536,7 +537,8 @@ fn tones_and_music_raise_no_alarm() {
     for (under, near) in &sounds {
         let speech = [("speech", wav("utt03_competitor")), ("more speech", wav("utt27_novel"))];
         for (over, clip) in sounds.iter().chain(&speech) {
-            let same = over == under;
+            // Two keypads in one rhythm, 160 ms from key to key, begin and end alike too.
+            let same = over == under || over.ends_with("keys") && under.ends_with("keys");
             for (late, gain) in [(0, 1.0), (1234, 0.3)] {
                 let near = near.iter().map(|s| s * gain).cycle().skip(late).take(near.len()).collect();
                 let mut scene = Scene::new(LeakGuard::Detect, Room::dry(late as u64, near));

@@ -193,7 +193,7 @@ mutant("a leak is hardly turned down", "src/media/leak.rs", "const LEFT: f32 = 0
 mutant("a leak that is over goes on", "src/media/leak.rs", "        self.search.forget();\n        self.release();\n", "        self.search.forget();\n", LEAKS)
 mutant("a line that leaked is exposed again", "src/media/leak.rs", "        self.held |= self.profile.is_some();\n", "", LEAKS)
 mutant("a canceller is trusted at once", "src/media/cancel/proof.rs", "const PIECES: usize = 200;", "const PIECES: usize = 20;", LEAKS)
-mutant("one tone is an echo of another", "src/media/leak/search.rs", "const SMEARED: f32 = 4e-3;", "const SMEARED: f32 = 0.0;", LEAKS)
+mutant("one tone is an echo of another", "src/media/leak/search.rs", "const SMEARED: f32 = 1e-3;", "const SMEARED: f32 = 0.0;", LEAKS)
 mutant("one frame is believed", "src/media/leak/memory.rs", "const AGREE: u32 = 4;", "const AGREE: u32 = 1;", lib("media::leak"))
 mutant("a tone finds nothing", "src/call/watch.rs", "            self.measuring = now + ECHOES;\n", "", LEAKS)
 mutant("a tone holds the line", "src/media/leak.rs", "        (self.profile, self.doubt) = (Some(Profile { lag }), 0);\n        Some(lag)", "        (self.profile, self.doubt, self.held) = (Some(Profile { lag }), 0, true);\n        Some(lag)", LEAKS)

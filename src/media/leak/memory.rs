@@ -19,7 +19,7 @@ const SAME: usize = 2;
 const AGREE: u32 = 4;
 const SPEAKS: f32 = 2.5;
 /// The height of an echo: by figures of `docs/performance.md`.
-const ENOUGH: f32 = 6.0;
+const ENOUGH: f32 = 6.5;
 /// A lag at which a line is known to leak need not stand out by so much: chance has a fifteenth of the places there.
 const KNOWN: f32 = 5.0;
 

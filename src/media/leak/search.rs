@@ -37,9 +37,9 @@ const QUIET: f32 = 16.0 * 16.0 * 1000.0;
 const LATELY: usize = 2048;
 /// What is softer than the noise of a quiet office (-61 dBFS) counts no more than that.
 const NOISE: f32 = 30.0 * 30.0 * WINDOW as f32 / 2.0;
-/// What is 24 dB softer than the loudest frequency counts no more either: what the window smears of a tone's beginning, and
+/// What is 30 dB softer than the loudest frequency counts no more either: what the window smears of a tone's beginning, and
 /// a codec's noise, have phases too, and they agree with those of any other tone.
-const SMEARED: f32 = 4e-3;
+const SMEARED: f32 = 1e-3;
 /// Bins to either side over which loudness is taken: 20 Hz of what is heard, which is what its window resolves, and 62 Hz
 /// of what was sent, whose harmonics are to stand out as they are.
 const HEARD_BINS: usize = 10;
