@@ -741,7 +741,9 @@ fn a_room_may_change_under_a_whisper() {
         let mut scene = Scene::new(guard, Room::new(6, -12.0, 60, Vec::new()).quiet());
         scene.run(500);
         let clip = wav("utt12_story");
-        (0..3).for_each(|_| drop(scene.whisper_out(&clip)));
+        for _ in 0..3 {
+            scene.whisper_out(&clip);
+        }
         let since = scene.stage.now;
         scene.whisper(&clip);
         scene.run(clip.len() as i64 / 16);
@@ -760,7 +762,9 @@ fn a_bad_network_does_not_get_past_a_canceller() {
         let mut scene = Scene::new(LeakGuard::Auto, Room::new(6, -12.0, 60, Vec::new()).quiet());
         scene.run(500);
         let clip = wav("utt12_story");
-        (0..3).for_each(|_| drop(scene.whisper_out(&clip)));
+        for _ in 0..3 {
+            scene.whisper_out(&clip);
+        }
         scene.stage.phone(scene.agent).network = Network::bad(seed, 30, 10, 50);
         let exposed = [(); 2].map(|()| scene.whisper_out(&clip));
         println!("3 % lost, 1 % doubled, up to 50 ms late, cancelling: exposed {exposed:?} ms");
