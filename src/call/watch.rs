@@ -160,6 +160,9 @@ impl Watch {
             return (Passed::AsItIs, None);
         }
         let count = self.decoder.decode(packet.payload, &mut self.pcm[..]);
+        if self.trusted && self.is_cancelling(now) && self.line.breaks(&packet.header, self.codec.clock()) {
+            self.distrust();
+        }
         let place = self.line.place(now, &packet.header, self.codec.clock(), count / self.ratio());
         // The echo is looked for in what would pass: before the canceller while that is not trusted.
         let early = if self.trusted { None } else { self.compare(now, &packet.header, count) };
@@ -183,6 +186,14 @@ impl Watch {
 
     fn is_cancelling(&self, now: MediaTime) -> bool {
         self.canceller.is_some() && now < self.last + CANCELLED
+    }
+
+    /// A canceller that was given something else than the line's next samples has to prove itself again: until then the
+    /// line is held, if it is known to leak.
+    fn distrust(&mut self) {
+        self.trusted = false;
+        self.canceller.iter_mut().for_each(|c| c.doubt());
+        self.guard.expect();
     }
 
     /// The canceller takes over once it is measured to take the echo out, and no longer when any of it is found behind it.
@@ -369,6 +380,11 @@ impl Default for Heard {
 }
 
 impl Heard {
+    /// Whether a packet is not the one after the last. Whoever was silent and begins to talk says so.
+    fn breaks(&self, header: &Header, clock: u32) -> bool {
+        !header.marker && self.map.is_some_and(|map| map.ahead(header, clock) != 0)
+    }
+
     /// Where a packet of so many samples lies; `None` where it is late.
     fn place(&self, now: MediaTime, header: &Header, clock: u32, length: usize) -> Option<i64> {
         let (map, _) = self.map(now, header, clock, length);
