@@ -437,7 +437,13 @@ pub enum What {
         /// Milliseconds from whispering to its return.
         delay_ms: u32,
     },
-    /// A whisper begins on a line over which an earlier one came back: its owner is turned down to everyone from here
+    /// The tone that measures a line came back over it: whispers will, too. `leg` names the line.
+    #[serde(rename = "leak.measured")]
+    LeakMeasured {
+        /// Milliseconds from playing to its return.
+        delay_ms: u32,
+    },
+    /// A whisper begins on a line over which something came back before: its owner is turned down to everyone from here
     /// on, while an echo may come, whether they speak or not. `leg` names the line.
     #[serde(rename = "leak.expected")]
     LeakExpected {
@@ -524,6 +530,7 @@ impl What {
             What::PromptShown { .. } => "prompt.shown",
             What::PromptSpoken { .. } => "prompt.spoken",
             What::LeakDetected { .. } => "leak.detected",
+            What::LeakMeasured { .. } => "leak.measured",
             What::LeakExpected { .. } => "leak.expected",
             What::LeakCleared {} => "leak.cleared",
             What::CancellingStarted {} => "cancelling.started",

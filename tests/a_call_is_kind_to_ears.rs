@@ -11,8 +11,14 @@ use sotto::media::codec::Codec;
 use support::{Stage, tones};
 
 const DUCKED: Ears = Ears { duck: db(-12), ..NOTHING };
-const NOTHING: Ears =
-    Ears { duck: db(0), leak_guard: sotto::call::ears::LeakGuard::Off, level: false, barge_tone: false, beep: None };
+const NOTHING: Ears = Ears {
+    duck: db(0),
+    leak_guard: sotto::call::ears::LeakGuard::Off,
+    leak_tone: false,
+    level: false,
+    barge_tone: false,
+    beep: None,
+};
 
 const fn db(db: i8) -> Volume {
     match Volume::decibels(db) {

@@ -31,6 +31,8 @@ pub(crate) struct Clip {
     gain: f32,
     /// A signal, this loud, and not words: nothing to be kept from anybody.
     pub signal: Option<Volume>,
+    /// Played to find out whether it comes back.
+    pub measures: bool,
     /// Told to one leg alone, until that presses a key.
     pub told: Option<LegId>,
     /// Empty until the first sample leaves.
@@ -186,6 +188,14 @@ impl Clips {
         }
     }
 
+    /// Takes in what is played to one leg to find out whether it comes back, if there is room.
+    pub fn add_measure(&mut self, pcm: Sound, leg: LegId) {
+        if self.queue.len() < MAX_CLIPS {
+            self.add_signal(pcm, Volume::default(), vec![leg]);
+            self.queue.last_mut().into_iter().for_each(|clip| clip.measures = true);
+        }
+    }
+
     /// Takes in what is told to one leg alone, if it is a clip.
     pub fn add_told(&mut self, spec: ClipSpec, leg: LegId) -> Result<ClipId, Refusal> {
         let id = self.add(spec)?;
@@ -204,6 +214,7 @@ impl Clips {
             prelude,
             gain,
             signal,
+            measures: false,
             told: None,
             ears: Vec::new(),
             audience: Vec::new(),

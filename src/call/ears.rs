@@ -11,6 +11,9 @@ pub struct Ears {
     pub duck: Volume,
     /// What is done about a whisper that comes back over the agent's line.
     pub leak_guard: LeakGuard,
+    /// Whether agents hear a short tone when they come into the conversation, by whose echo a leak is known before
+    /// anything is whispered.
+    pub leak_tone: bool,
     /// Whether what the coach says is brought to the loudness of the call.
     pub level: bool,
     /// Whether a barge is preceded by a short tone.
@@ -32,8 +35,8 @@ pub enum LeakGuard {
     /// The agent's line passes an echo canceller from the whisper's first frame to 500 ms after its last. What still gets
     /// through is looked for, and turned down as by `Detect` until the canceller is measured to take it out.
     Cancel,
-    /// `Detect` until an echo was found, on whatever the agent was told alone, before they were connected or after; from
-    /// then on `Cancel`.
+    /// `Detect` until an echo was found, of the tone (`Ears::leak_tone`) or of whatever the agent was told alone, before
+    /// they were connected or after; from then on `Cancel`.
     Auto,
 }
 

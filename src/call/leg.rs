@@ -89,6 +89,8 @@ pub(crate) struct Leg {
     pub blend: Blend,
     /// The guard on what it says, once something was whispered to it.
     pub watch: Option<Box<Watch>>,
+    /// It was found out whether its line leaks, or that is under way.
+    pub measured: bool,
     pub report_due: MediaTime,
     /// How loud it hears.
     pub volume: Volume,
@@ -139,6 +141,7 @@ impl Leg {
             level: Level::default(),
             blend: Blend::new(spec.media.codec.rate().hz(), duck),
             watch: None,
+            measured: false,
             report_due: rtcp::due(now, seed, true),
             volume: Volume::default(),
             fader: Fader::default(),

@@ -3,7 +3,7 @@
 
 use crate::call::CallState;
 use crate::call::clip::{Clip, Manner};
-use crate::call::ears::Beeped;
+use crate::call::ears::{Beeped, LeakGuard};
 use crate::call::engine::Call;
 use crate::call::leg::Leg;
 use crate::call::{Sound, Volume};
@@ -11,7 +11,7 @@ use crate::event::Role;
 use crate::id::LegId;
 use crate::media::level::Level;
 use crate::media::pcm::Rate;
-use crate::media::tone::{BARGING, MONITORED, Tone};
+use crate::media::tone::{BARGING, MEASURING, MONITORED, Tone};
 use crate::time::{MediaTime, Samples};
 use std::sync::LazyLock;
 
@@ -21,15 +21,20 @@ const BREATH_MS: usize = 80;
 const ANNOUNCED: Samples = Samples::from_millis(5000);
 
 static BEFORE_BARGE: LazyLock<Sound> = LazyLock::new(|| rendered(BARGING, BREATH_MS));
+static MEASURE: LazyLock<Sound> =
+    LazyLock::new(|| sound(|rate| MEASURING.iter().flat_map(|rise| rise.samples(rate)).collect()));
 static BEEP: LazyLock<Sound> = LazyLock::new(|| rendered(MONITORED, 0));
 
 fn rendered(tone: Tone, pause_ms: usize) -> Sound {
-    let at = |rate: Rate| {
-        let mut samples = tone.samples(rate.hz());
-        samples.resize(samples.len() + pause_ms * rate.hz() as usize / 1000, 0);
-        samples.into()
-    };
-    Sound::rendered(Rate::ALL.map(at)).unwrap_or_default()
+    sound(|rate| {
+        let mut samples = tone.samples(rate);
+        samples.resize(samples.len() + pause_ms * rate as usize / 1000, 0);
+        samples
+    })
+}
+
+fn sound(samples: impl Fn(u32) -> Vec<i16>) -> Sound {
+    Sound::rendered(Rate::ALL.map(|rate| samples(rate.hz()).into())).unwrap_or_default()
 }
 
 /// When people were last signalled to.
@@ -45,6 +50,7 @@ impl Signals {
     pub fn ready() -> Self {
         LazyLock::force(&BEFORE_BARGE);
         LazyLock::force(&BEEP);
+        LazyLock::force(&MEASURE);
         Signals::default()
     }
 }
@@ -86,6 +92,24 @@ impl Call {
             let hear = |l: &&Leg| l.in_conversation() && l.party.role != Role::Earpiece && !l.suspended;
             let legs = self.legs.iter().filter(hear).map(Leg::id).collect();
             self.clips.add_signal(BEFORE_BARGE.clone(), Volume::default(), legs);
+        }
+    }
+
+    /// Agents who have just come into the conversation hear a short tone, unless an echo was looked for already. What they
+    /// say meanwhile passes as it is: a tone is nothing to be kept from anybody.
+    pub(super) fn measure(&mut self) {
+        let ears = &self.options.ears;
+        if !ears.leak_tone || ears.leak_guard == LeakGuard::Off {
+            return;
+        }
+        let new = |l: &Leg| l.party.role == Role::Agent && l.in_conversation() && !l.is_forked() && !l.measured;
+        for at in 0..self.legs.len() {
+            if new(&self.legs[at]) && self.legs[at].can_be_sent_to() {
+                self.legs[at].measured = true;
+                if self.legs[at].watch.is_none() {
+                    self.clips.add_measure(MEASURE.clone(), self.legs[at].id());
+                }
+            }
         }
     }
 

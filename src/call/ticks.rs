@@ -46,6 +46,7 @@ impl Call {
         self.tap(at);
         if send {
             self.beep();
+            self.measure();
             self.drop_vain_clips();
             for to in 0..self.legs.len() {
                 self.feed(at, to);

@@ -76,6 +76,8 @@ pub(crate) struct Watch {
     told: Told,
     /// When something was last whispered.
     last: MediaTime,
+    /// Until when what was played to find out whether it comes back may do so.
+    measuring: MediaTime,
     /// Whether what was whispered may come back.
     watching: bool,
     searches: u8,
@@ -106,6 +108,7 @@ impl Watch {
             trusted: false,
             told: Told::default(),
             last: MediaTime::ZERO,
+            measuring: MediaTime::ZERO,
             watching: false,
             searches: SAVED,
             pcm: Box::new([0; MAX_DECODED]),
@@ -124,6 +127,13 @@ impl Watch {
         }
     }
 
+    /// This is played now, at 8 kHz, to find out whether it comes back.
+    fn measures(&mut self, now: MediaTime, samples: impl IntoIterator<Item = i16>) {
+        if self.whispered.write(now, Whisperer::Coach, samples) {
+            self.measuring = now + ECHOES;
+        }
+    }
+
     /// The far end may be another: what is known of it does not hold.
     pub fn forget(&mut self) {
         self.guard.forget();
@@ -133,7 +143,7 @@ impl Watch {
 
     /// Whether a packet has to be looked at.
     fn is_awake(&self, now: MediaTime) -> bool {
-        self.watching || self.is_cancelling(now) || !self.guard.is_open()
+        self.watching || self.is_measuring(now) || self.is_cancelling(now) || !self.guard.is_open()
     }
 
     /// Until when what was whispered last may come back.
@@ -150,6 +160,9 @@ impl Watch {
             return (Passed::AsItIs, None);
         }
         let count = self.decoder.decode(packet.payload, &mut self.pcm[..]);
+        if self.trusted && self.is_cancelling(now) && self.line.breaks(&packet.header, self.codec.clock()) {
+            self.distrust();
+        }
         let place = self.line.place(now, &packet.header, self.codec.clock(), count / self.ratio());
         // The echo is looked for in what would pass: before the canceller while that is not trusted.
         let early = if self.trusted { None } else { self.compare(now, &packet.header, count) };
@@ -167,8 +180,20 @@ impl Watch {
         (Passed::Changed, found)
     }
 
+    fn is_measuring(&self, now: MediaTime) -> bool {
+        now < self.measuring
+    }
+
     fn is_cancelling(&self, now: MediaTime) -> bool {
         self.canceller.is_some() && now < self.last + CANCELLED
+    }
+
+    /// A canceller that was given something else than the line's next samples has to prove itself again: until then the
+    /// line is held, if it is known to leak.
+    fn distrust(&mut self) {
+        self.trusted = false;
+        self.canceller.iter_mut().for_each(|c| c.doubt());
+        self.guard.expect();
     }
 
     /// The canceller takes over once it is measured to take the echo out, and no longer when any of it is found behind it.
@@ -221,6 +246,7 @@ impl Watch {
         }
     }
 
+    /// Looks for an echo. Answers the lag of one that is a leak, once.
     fn compare(&mut self, now: MediaTime, header: &Header, count: usize) -> Option<usize> {
         let narrow = match &mut self.down {
             None => &self.pcm[..count],
@@ -229,15 +255,20 @@ impl Watch {
                 &self.narrow[..made]
             }
         };
-        let Watch { line, whispered, guard, searches, watching, .. } = self;
+        let measuring = self.is_measuring(now);
+        let Watch { line, whispered, guard, searches, watching, told, .. } = self;
         let mut found = None;
         line.take(now, header, self.codec.clock(), narrow, |place, heard| {
-            if !*watching {
+            if !*watching && !measuring {
                 return;
             }
             let look = *searches > 0;
             *searches -= u8::from(look);
-            found = found.or(guard.hear(&whispered.read(place), heard, look));
+            let played = whispered.read(place);
+            match *watching {
+                true => found = found.or(guard.hear(&played, heard, look)),
+                false => told.measured = guard.measure(&played, heard, look).or(told.measured),
+            }
         });
         found
     }
@@ -248,7 +279,7 @@ impl Watch {
             self.watching = false;
             self.guard.rest();
         }
-        if !self.watching && !self.is_cancelling(now) {
+        if !self.watching && !self.is_measuring(now) && !self.is_cancelling(now) {
             self.line = Heard::default();
         }
     }
@@ -259,6 +290,8 @@ impl Watch {
 struct Told {
     leak: bool,
     cancelling: bool,
+    /// The lag that was measured, and is to be told.
+    measured: Option<usize>,
 }
 
 /// What was whispered, on its line of places.
@@ -347,6 +380,11 @@ impl Default for Heard {
 }
 
 impl Heard {
+    /// Whether a packet is not the one after the last. Whoever was silent and begins to talk says so.
+    fn breaks(&self, header: &Header, clock: u32) -> bool {
+        !header.marker && self.map.is_some_and(|map| map.ahead(header, clock) != 0)
+    }
+
     /// Where a packet of so many samples lies; `None` where it is late.
     fn place(&self, now: MediaTime, header: &Header, clock: u32, length: usize) -> Option<i64> {
         let (map, _) = self.map(now, header, clock, length);
@@ -412,7 +450,7 @@ impl Call {
     }
 
     fn is_whispered_to(&self, listener: &Leg) -> bool {
-        self.clips.iter().any(|c| c.reaches(listener.party) && self.is_whisper(c))
+        self.clips.iter().any(|c| c.reaches(listener.party) && (c.measures || self.is_whisper(c)))
             || self.legs.iter().any(|s| whispers(self.now, s) && self.hears(listener, s))
     }
 
@@ -432,11 +470,15 @@ impl Call {
 
     /// What was just read of a clip for a leg is a whisper, or not. An agent's other voices are back when it ends.
     pub(super) fn whisper(&mut self, at: MediaTime, to: usize, clip: usize, read: Read) {
-        let Some(clip) = self.clips.get(clip).filter(|c| self.is_whisper(c)) else {
+        let Some(clip) = self.clips.get(clip).filter(|c| c.measures || self.is_whisper(c)) else {
             return;
         };
         let leg = &mut self.legs[to];
         let length = read.count * leg.media.codec.rate().clock_per_sample() as usize;
+        if clip.measures {
+            leg.watch.iter_mut().for_each(|w| w.measures(at, clip.told(Rate::Narrow, read.began, length)));
+            return;
+        }
         if leg.party.role == Role::Earpiece {
             // The private line lies by the agent's microphone. Who hears the clip twice is told of it once.
             for agent in self.legs.iter_mut().filter(|l| !clip.audience().contains(&l.id())) {
@@ -506,7 +548,11 @@ impl Call {
             let cleared = watch.told.leak && !held;
             let ended = watch.told.cancelling && !watch.is_cancelling(now);
             watch.told.leak = held;
+            let measured = watch.told.measured.take();
             watch.told.cancelling &= !ended;
+            if let Some(lag) = measured {
+                self.tell(Some(leg), What::LeakMeasured { delay_ms: Profile { lag }.delay_ms() });
+            }
             if let Some(profile) = expected {
                 self.tell(Some(leg), What::LeakExpected { delay_ms: profile.delay_ms() });
             }

@@ -193,6 +193,7 @@ impl Coach {
             | What::PromptShown { .. }
             | What::PromptSpoken { .. }
             | What::LeakDetected { .. }
+            | What::LeakMeasured { .. }
             | What::LeakExpected { .. }
             | What::LeakCleared {}
             | What::CancellingStarted {}

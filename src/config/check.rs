@@ -369,6 +369,7 @@ fn ears(section: &mut Section<'_>, faults: &Faults) -> Ears {
     Ears {
         duck: decibels(section.whole("duck_db", -24..=0), -12),
         leak_guard: leak_guard.unwrap_or_default(),
+        leak_tone: section.flag("leak_tone").unwrap_or(false),
         level: section.flag("level").unwrap_or(true),
         barge_tone: section.flag("barge_tone").unwrap_or(true),
         beep: to.map(|to| Beep { to, every_s, volume }),

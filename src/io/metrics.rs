@@ -282,6 +282,7 @@ impl Metrics {
             | What::SpeechFinal { .. }
             | What::SpeechGap { .. }
             | What::PromptShown { .. }
+            | What::LeakMeasured { .. }
             | What::LeakExpected { .. }
             | What::LeakCleared {}
             | What::CancellingStarted {}

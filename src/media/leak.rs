@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   what was whispered ─┐
-//!                       ├─► search ─► one lag stands out, again and again? ─► the line leaks: it is attenuated,
+//!                       ├─► search ─► one lag stands out, frame after frame? ─► the line leaks: it is attenuated,
 //!   what the line says ─┘       and from the first frame of each whisper after that, as long as an echo may come
 //! ```
 //!
@@ -10,26 +10,15 @@
 //! themselves. What an earlier whisper taught about the line (`Profile`) holds until it was not found again for 3 s of
 //! whispering. It does not know what a call, a leg or an event of the journal is.
 
+mod memory;
 mod search;
 
-use std::ops::Range;
-
 use crate::media::FRAME;
-use search::{Peak, Search};
+use memory::Echo;
+use search::Search;
 
-/// 5 ms to 310 ms: the echo path (20 to 250 ms) and its early reflections, and what a packet's place may be off.
-const LAGS: Range<usize> = 40..2480;
 /// How far a line's delay may wander between two whispers: 10 ms.
 const WANDER: usize = 80;
-/// Lags of two frames that count as one: a quarter of a millisecond.
-const SAME: usize = 2;
-/// Heights from which a peak counts, over all lags: by figures of tests/a_leak_is_found_and_stopped.rs.
-const HEIGHT: f32 = 8.0;
-const SLOW_HEIGHT: f32 = 14.0;
-/// And about a known lag, where chance has a twentieth of the places.
-const KNOWN_HEIGHT: f32 = 7.0;
-/// Frames running that have to agree.
-const AGREE: u32 = 2;
 /// 3 s of whispering: an echo that is not found again for so long was none, or the loudspeaker is off.
 const DOUBTED: u32 = 150;
 /// -40 dB: what is left of the line while its owner's loudspeaker leaks.
@@ -55,8 +44,6 @@ impl Profile {
 /// The guard of one line.
 pub struct Guard {
     search: Search,
-    /// So many frames running have agreed about a lag.
-    agreed: (usize, u32),
     /// The line is attenuated: an echo was found, or may come on a line that is known to leak.
     held: bool,
     profile: Option<Profile>,
@@ -68,7 +55,7 @@ pub struct Guard {
 impl Default for Guard {
     /// A guard that knows nothing of the line.
     fn default() -> Self {
-        Guard { search: Search::default(), agreed: (0, 0), held: false, profile: None, doubt: 0, gain: 1.0 }
+        Guard { search: Search::default(), held: false, profile: None, doubt: 0, gain: 1.0 }
     }
 }
 
@@ -90,14 +77,8 @@ impl Guard {
         if !look {
             return None;
         }
-        let candidate = self.candidate();
-        self.agreed = match (candidate, self.agreed) {
-            (Some(lag), (before, agreed)) if agreed > 0 && lag.abs_diff(before) <= SAME => (lag, agreed + 1),
-            (Some(lag), _) => (lag, 1),
-            (None, _) => (0, 0),
-        };
-        let (lag, agreed) = self.agreed;
-        if agreed >= AGREE {
+        let known = self.profile.map_or(0..0, |known| known.lag.saturating_sub(WANDER)..known.lag + WANDER);
+        if let Some(Echo { lag, .. }) = self.search.look(known) {
             (self.profile, self.doubt) = (Some(Profile { lag }), 0);
             return (!std::mem::replace(&mut self.held, true)).then_some(lag);
         }
@@ -109,6 +90,18 @@ impl Guard {
         None
     }
 
+    /// 20 ms of what was played to find out whether it comes back, and of the line, which passes as it is. Answers an echo's
+    /// lag, once.
+    pub fn measure(&mut self, played: &[i16; FRAME], line: &[i16; FRAME], look: bool) -> Option<usize> {
+        self.search.take(played, line);
+        if !look || self.profile.is_some() {
+            return None;
+        }
+        let Echo { lag, .. } = self.search.look(0..0)?;
+        (self.profile, self.doubt) = (Some(Profile { lag }), 0);
+        Some(lag)
+    }
+
     /// The whisper and its echo are over.
     pub fn rest(&mut self) {
         self.search.forget();
@@ -118,7 +111,7 @@ impl Guard {
     /// Something else takes the echo out from here on: the line passes, and is listened to as it comes out of that.
     pub fn release(&mut self) {
         self.search.forget_heard();
-        (self.agreed, self.held) = ((0, 0), false);
+        self.held = false;
     }
 
     /// The line is another: what was learned does not hold.
@@ -151,19 +144,5 @@ impl Guard {
             };
             *sample = (f32::from(*sample) * self.gain) as i16;
         }
-    }
-
-    /// The lag at which an echo seems to be now.
-    fn candidate(&mut self) -> Option<usize> {
-        let Peak { lag, height, slow_lag, slow_height } = self.search.peak(LAGS);
-        if height >= HEIGHT {
-            return Some(lag);
-        }
-        if slow_height >= SLOW_HEIGHT {
-            return Some(slow_lag);
-        }
-        let known = self.profile?.lag;
-        let (lag, height) = self.search.highest(known.saturating_sub(WANDER)..known + WANDER);
-        (height >= KNOWN_HEIGHT).then_some(lag)
     }
 }

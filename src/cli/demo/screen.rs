@@ -109,6 +109,7 @@ fn line(at: MediaTime, what: &What) -> Option<(Ink, String)> {
         | What::ClipCut { .. }
         | What::SpeechEdge { .. }
         | What::PromptSpoken { .. }
+        | What::LeakMeasured { .. }
         | What::LeakExpected { .. }
         | What::LeakCleared {}
         | What::CancellingStarted {}
