@@ -152,7 +152,7 @@ siprec = { agent = "[", order = ["agent"], agents = "x" }
     );
     let expected = "\
 config/sotto.toml:3: unknown key sip.lisen; did you mean listen?
-config/sotto.toml:4: sip.listen over sctp is not supported; use udp://, tcp:// or tls://
+config/sotto.toml:4: sip.listen over sctp is not supported; use udp://, tcp://, tls://, ws:// or wss://
 config/sotto.toml:4: sip.listen on 0.0.0.0 names no address a peer could answer to; write the address of one interface, or 0.0.0.0 together with sip.external_address
 config/sotto.toml:4: sip.listen has \"localhost\" as address and port; write them as 127.0.0.1:5060 or [::1]:5060
 config/sotto.toml:4: sip.listen has \"5060\"; write udp://ADDRESS:PORT, as \"udp://127.0.0.1:5060\"

@@ -11,9 +11,9 @@ use crate::io::sip::supervisor::Supervisor;
 use crate::io::sip::switchboard::{InviteKey, Live, Switchboard};
 use crate::io::sip::{in_dialog, message, recording, supervisor, timer};
 use rsipstack::sip::prelude::HeadersExt;
-use rsipstack::sip::{Method, Request};
+use rsipstack::sip::{Method, Request, Scheme, Uri};
 use rsipstack::transaction::{Transaction, TransactionReceiver};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -79,6 +79,16 @@ async fn invited(office: Arc<Office>, board: Arc<Switchboard>, transaction: Tran
     }
 }
 
+/// Our Contact in the dialog that an INVITE begins: `sips` where that is (RFC 3261 §12.1.1).
+fn contact(office: &Office, invite: &Request, peer: IpAddr) -> Uri {
+    let top = invite.record_route_header().map(|route| route.value().to_ascii_lowercase());
+    let secured = top.is_some_and(|route| route.trim_start().starts_with("<sips:"));
+    match secured || invite.uri.scheme == Some(Scheme::Sips) {
+        true => Uri { scheme: Some(Scheme::Sips), ..office.contact_for(peer) },
+        false => office.contact_for(peer),
+    }
+}
+
 async fn begin(
     office: Arc<Office>,
     board: Arc<Switchboard>,
@@ -91,7 +101,7 @@ async fn begin(
         Err(fault) => return reply(transaction, fault).await,
     };
     let (states, followed) = office.dialogs.new_dialog_state_channel();
-    let contact = Some(office.contact_for(admitted.source.ip()));
+    let contact = Some(contact(&office, &transaction.original, admitted.source.ip()));
     let mut dialog = match office.dialogs.get_or_create_server_invite(&transaction, states, None, contact) {
         Ok(dialog) => dialog,
         Err(error) => {
