@@ -100,6 +100,7 @@ async fn begin(
         Ok(session) => session,
         Err(fault) => return reply(transaction, fault).await,
     };
+    let trunk_name = admitted.trunk.clone();
     let (states, followed) = office.dialogs.new_dialog_state_channel();
     let contact = Some(contact(&office, &transaction.original, admitted.source.ip()));
     let mut dialog = match office.dialogs.get_or_create_server_invite(&transaction, states, None, contact) {
@@ -120,6 +121,9 @@ async fn begin(
     let line = Arc::new(if recording.is_some() { line.of_a_recording() } else { line });
     line.in_order(transaction.original.cseq_header().and_then(|c| c.seq()).unwrap_or(0));
     line.allows(transaction.original.headers.iter());
+    // Who let its caller through may ask who we are when we offer something new.
+    let trunk = board.config.trunks.iter().find(|trunk| trunk.name == trunk_name);
+    line.may_prove(trunk.and_then(|trunk| trunk.login.clone()));
     if recording.is_some() || admitted.supervision().is_some() {
         line.stands_alone();
         tokio::spawn(timer::keep_alone(line.clone()));
