@@ -84,9 +84,11 @@ def given_up(server, proxy, customer, agent, transport):
     agent.wait_for("Incoming call")
     call = server.calls()[0]["id"]
     customer.hang_up()
+    # A call that is over is asked for again once it is on disk.
+    wait_for(lambda: server.request("GET", f"/v1/calls/{call}/events")[0] == 200 and not server.calls(), "the call never ended")
     ended = server.wait_for_event(call, "call.ended")
     wait_for(lambda: proxy.said().count(f"SAW CANCEL {transport}") >= 2, "CANCEL did not come through on both sides")
-    agent.wait_for(agent.ENDED)
+    agent.wait_for("session closed")
     print(f"{transport}: given up: {ended['data']['reason']}", flush=True)
     return ended["data"]["reason"] == "caller gave up"
 
