@@ -455,7 +455,8 @@ fn registration(mut section: Section<'_>, faults: &Faults) -> Option<(Origin, Re
 }
 
 fn registrar(written: Written<String>, faults: &Faults) -> Option<String> {
-    let host = written.value.strip_prefix("sip:").filter(|rest| !rest.contains(['@', ' ', '<', '?']));
+    let host = written.value.strip_prefix("sip:").or_else(|| written.value.strip_prefix("sips:"));
+    let host = host.filter(|rest| !rest.contains(['@', ' ', '<', '?']));
     if host.is_some() && rsipstack::sip::Uri::try_from(written.value.as_str()).is_ok() {
         return Some(written.value);
     }

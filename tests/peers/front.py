@@ -85,7 +85,7 @@ class Front:
         at = agent.port + (self.transport == "tls")
         fields = {"transport": self.transport, "port": port, "server": server, "agent": f"sip:agent@127.0.0.1:{at}{self.suffix}"}
         fields.update(enable_tls="yes" if self.certificates else "no", tls=TLS.format(certificates=self.certificates) if self.certificates else "")
-        fields.update(asks="1 == 1" if self.password else "1 == 0", password=self.password or "")
+        fields.update(asks="1 == 1" if self.password else "1 == 0", password=self.password or "nobody is asked")
         return Kamailio(folder, CONFIG.format(**fields), port, self.transport)
 
 

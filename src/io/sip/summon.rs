@@ -21,7 +21,7 @@ use crate::io::sip::trust;
 use crate::io::sip::way::{Lead, Way};
 use crate::media::codec::Codec;
 use rsipstack::dialog::invitation::InviteOption;
-use rsipstack::sip::{Header, Host, Response, StatusCodeKind, Uri};
+use rsipstack::sip::{Header, Host, Response, Scheme, StatusCodeKind, Uri};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,7 +62,7 @@ struct Summons {
 /// Begins to call `to`. Answers before their telephone rings.
 pub fn begin(board: Arc<Switchboard>, call: CallId, entry: Entry, to: &str, mode: Mode) -> Result<(), Unsummoned> {
     let callee = Uri::try_from(to).map_err(|_| Unsummoned::Address)?;
-    if !to.starts_with("sip:") || callee.user().is_none_or(str::is_empty) {
+    if !matches!(callee.scheme, Some(Scheme::Sip | Scheme::Sips)) || callee.user().is_none_or(str::is_empty) {
         return Err(Unsummoned::Address);
     }
     board.room(0).map_err(|_| Unsummoned::Closed)?;
