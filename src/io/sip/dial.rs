@@ -59,7 +59,8 @@ pub async fn run(
         tracing::error!(route = %call.admitted.route.at, "connect names no SIP URI");
         Failure::Unreachable
     })?;
-    let ways = Way::all(&call.board, &call.caller.office, &uri).await;
+    let found = over.run_until_cancelled(Way::all(&call.board, &call.caller.office, &uri)).await;
+    let ways = found.ok_or(Failure::NoAnswer)?;
     if ways.is_empty() {
         let route = &call.admitted.route.at;
         tracing::error!(%route, to = %uri.host(), "connect leads nowhere that a [sip] listen address can reach");
@@ -117,7 +118,8 @@ impl Attempt {
         let (local, mut media) = (media.1, Some(media));
         let mut asked = Asked { call_id: format!("{:016x}@sotto", clock::random()), least: 0 };
         for _ in 0..TRIES {
-            let lead = self.way.open(&asked.call_id).await.map_err(|error| {
+            let opened = over.run_until_cancelled(self.way.open(&asked.call_id)).await;
+            let lead = opened.ok_or(Failure::NoAnswer)?.map_err(|error| {
                 tracing::warn!(peer = %self.way.peer(), %error, "a SIP connection could not be made");
                 Refused::silence()
             })?;
