@@ -198,7 +198,7 @@ async fn who_serves_websockets_is_called() {
     let caller = Phone::new(house.sip).await;
     caller.send(&caller.invite("100")).await;
     let (stream, _) = tokio::time::timeout(PATIENCE, listener.accept()).await.expect("nobody connected").unwrap();
-    #[expect(clippy::result_large_err, reason = "the crate's signature")]
+    #[allow(clippy::result_large_err, reason = "the crate's signature")]
     let greet = |request: &Request, mut response: Response| {
         assert_eq!(request.headers().get("Sec-WebSocket-Protocol").unwrap(), "sip");
         response.headers_mut().insert("Sec-WebSocket-Protocol", "sip".parse().unwrap());

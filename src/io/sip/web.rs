@@ -36,7 +36,7 @@ pub async fn accept<S>(stream: S, origins: &[String]) -> io::Result<WebSocketStr
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    #[expect(clippy::result_large_err, reason = "the crate's signature")]
+    #[allow(clippy::result_large_err, reason = "the crate's signature")]
     let greet = |request: &Request, mut response: Response| match refusal(request, origins) {
         None => {
             response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
