@@ -13,7 +13,7 @@ Came = collections.namedtuple("Came", "outward text lost")
 
 
 class Relay:
-    """`beyond` may be set later; `near` is where the near side's first datagram comes from, unless `inner` names it."""
+    """`beyond` and `inner` are the two sides, which may be set later; who talks first to `near` is `inner` where nobody is."""
 
     def __init__(self, seed, loss=0.1, beyond=None, inner=None):
         self.near, self.far = _bound(), _bound()

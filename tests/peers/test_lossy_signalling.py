@@ -29,20 +29,22 @@ def main():
 
 
 def run(folder):
-    ports = {who: free_ports(1) for who in ("agent", "customer", "supervisor")}
-    relays = {who: Relay(SEED + 10 * n, LOSS, inner=("127.0.0.1", port)) for n, (who, port) in enumerate(ports.items())}
+    relays = {who: Relay(SEED + 10 * n, LOSS) for n, who in enumerate(("agent", "customer", "supervisor"))}
+    ports = {who: free_ports(1) for who in relays}
+    for who, port in ports.items():
+        relays[who].inner = ("127.0.0.1", port)
     server, peers = Sotto(folder / "sotto", ROUTE.format(port=relays["agent"].far_port), trunk="may_supervise = true\n"), []
     try:
         for relay in relays.values():
             relay.beyond = ("127.0.0.1", server.sip)
         peers.append(sipp(folder, "agent_answers", "agent", ports, relays))
         peers.append(sipp(folder, "caller_hangs_up", "customer", ports, relays, NUMBER="desk-[call_number]"))
-        calls = wait(lambda: connected(server), "not every call was set up", 60)
+        calls = wait(lambda: connected(server), lambda: f"not every call was set up: {[call['state'] for call in server.calls()]}; SIPp: {[peer.poll() for peer in peers]}", 60)
         coached = [server.request("POST", f"/v1/calls/{call}/whisper") for call in calls]
         assert all(status == 200 for status, _ in coached), coached
         peers.append(sipp(folder, "supervisor_switches_modes", "supervisor", ports, relays, NUMBER="*80agent-[call_number]"))
         statuses = [peer.wait(120) for peer in reversed(peers)]
-        wait(lambda: not server.calls(), "calls are left over", 60)
+        wait(lambda: not server.calls(), lambda: f"calls are left over: {server.calls()}", 60)
         return report(server, calls, statuses, relays)
     finally:
         for peer in peers:
@@ -75,7 +77,7 @@ def connected(server):
 def wait(so, otherwise, seconds):
     until = time.monotonic() + seconds
     while not (found := so()):
-        assert time.monotonic() < until, otherwise
+        assert time.monotonic() < until, otherwise()
         time.sleep(0.1)
     return found
 
