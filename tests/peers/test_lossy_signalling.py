@@ -39,7 +39,7 @@ def run(folder):
             relay.beyond = ("127.0.0.1", server.sip)
         peers.append(sipp(folder, "agent_answers", "agent", ports, relays))
         peers.append(sipp(folder, "caller_hangs_up", "customer", ports, relays, NUMBER="desk-[call_number]"))
-        calls = wait(lambda: connected(server), lambda: f"not every call was set up: {[call['state'] for call in server.calls()]}; SIPp: {[peer.poll() for peer in peers]}", 60)
+        calls = wait(lambda: connected(server), lambda: f"not every call was set up: {[call['state'] for call in server.calls()]}; SIPp: {[peer.poll() for peer in peers]} {(folder / 'customer.log').read_text()}", 60)
         coached = [server.request("POST", f"/v1/calls/{call}/whisper") for call in calls]
         assert all(status == 200 for status, _ in coached), coached
         peers.append(sipp(folder, "supervisor_switches_modes", "supervisor", ports, relays, NUMBER="*80agent-[call_number]"))
@@ -65,8 +65,11 @@ def sipp(folder, scenario, who, ports, relays, **fields):
     (folder / f"{who}.xml").write_text(text)
     command = ["sipp", "-sf", f"{who}.xml", "-i", "127.0.0.1", "-p", str(ports[who]), "-nostdin", "-timeout", "110s", "-timeout_error"]
     command += ["-m", str(CALLS), "-l", str(CALLS), "-r", "5", "-trace_err", "-error_file", f"{who}.err"]
+    # Its own choice for commands and media is what every other SIPp of this machine chooses.
+    command += ["-cp", str(free_ports(1)), "-mp", str(free_ports(4))]
     command += [] if who == "agent" else [f"127.0.0.1:{relays[who].near_port}"]
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with open(folder / f"{who}.log", "wb") as log:
+        return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=log)
 
 
 def connected(server):
