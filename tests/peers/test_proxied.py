@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Through Kamailio, which stays in the way of every call, over UDP, TCP, TLS, and TLS with sips: addresses. A caller who gives up
+"""Through Kamailio, which stays in the way of every call, over UDP, TCP, TLS, and TLS where the server calls a sips: address. A caller who gives up
 while it rings (CANCEL); a call in which the customer holds and comes back (re-INVITE, which the proxy asks the server to prove
 itself for, 407 within the dialog) and hangs up (BYE). Then a supervisor with all keys over TLS and SRTP.
 
@@ -56,7 +56,8 @@ def run(folder, transport, scheme, certificates):
             target = f"{scheme}:agent@127.0.0.1:{way}" + (front.suffix if scheme == "sip" else "")
             server = Sotto(folder / f"sotto{answers}", ROUTE.format(agent=target), transport=transport, sip=front.sip, trunk=front.trunk)
             proxy = front.open(folder / f"front{answers}", way, server.sip, agent)
-            dial = f"{scheme}:desk@127.0.0.1:{way}" + (front.suffix if scheme == "sip" else "")
+            # This baresip cannot dial sips: addresses.
+            dial = f"sip:desk@127.0.0.1:{way}{front.suffix}"
             customer = phone(f"customer{answers}", "customer", dial=dial)
             here.append(customer)
             good = (held if answers else given_up)(server, proxy, customer, agent, transport)
