@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 
+import matrix
 from baresip import free_ports
 from lossy import Relay
 from sotto import Sotto
@@ -111,4 +112,4 @@ def report(server, calls, statuses, relays):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(matrix.run(main, {"keys": "sipp"}))

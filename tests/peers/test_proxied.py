@@ -13,6 +13,7 @@ import tempfile
 import time
 
 import audio
+import matrix
 import test_supervisor
 from baresip import Phone, free_ports
 from front import Front
@@ -136,4 +137,4 @@ def supervised(folder, certificates):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(matrix.run(main, {"record-routing": "kamailio", "CANCEL": "kamailio baresip", "re-INVITE": "kamailio baresip", "TLS": "kamailio", "digest": "kamailio"}))
