@@ -152,7 +152,7 @@ siprec = { agent = "[", order = ["agent"], agents = "x" }
     );
     let expected = "\
 config/sotto.toml:3: unknown key sip.lisen; did you mean listen?
-config/sotto.toml:4: sip.listen over sctp is not supported; use udp://, tcp:// or tls://
+config/sotto.toml:4: sip.listen over sctp is not supported; use udp://, tcp://, tls://, ws:// or wss://
 config/sotto.toml:4: sip.listen on 0.0.0.0 names no address a peer could answer to; write the address of one interface, or 0.0.0.0 together with sip.external_address
 config/sotto.toml:4: sip.listen has \"localhost\" as address and port; write them as 127.0.0.1:5060 or [::1]:5060
 config/sotto.toml:4: sip.listen has \"5060\"; write udp://ADDRESS:PORT, as \"udp://127.0.0.1:5060\"
@@ -379,4 +379,71 @@ config/sotto.toml:25: register has no trunk; write trunk = \"…\", the name of 
 config/sotto.toml:25: register has no registrars; write registrars = [\"sip:pbx.example\"]
 config/sotto.toml:25: register has no user; write user = \"…\" and password_file = \"…\"";
     assert_eq!(folder.faults(&[]), expected);
+}
+
+/// How peers are reached, and what is in the files of TLS: each with its line.
+#[test]
+fn what_is_wrong_with_certificates_and_ways_is_told() {
+    let folder = folder(
+        "ways",
+        r#"
+[sip]
+listen = ["udp://127.0.0.1:5060", "wss://127.0.0.1:7443"]
+outbound_proxy = "proxy.example"
+nameservers = ["192.0.2.53", "127.0.0.1:5353", "dns.example"]
+local_networks = ["10.0.0.0/8", "10.0.0.0/40"]
+ws_origins = ["*", "https://desk.example", "desk.example", "https://desk.example/page"]
+tls_certificate = "CERTIFICATE"
+tls_key = "KEY"
+tls_server_ca = "EMPTY"
+[dialplan]
+files = ["plan/default.toml"]
+[[trunk]]
+name = "a"
+sources = ["192.0.2.1"]
+outbound_proxy = "sip:user@192.0.2.9"
+"#,
+    );
+    let config = folder.0.join("config/sotto.toml");
+    let file = |name: &str, text: &str| {
+        let path = folder.0.join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let own = rcgen::generate_simple_self_signed(["sotto.example".to_owned()]).unwrap();
+    let other = rcgen::generate_simple_self_signed(["sotto.example".to_owned()]).unwrap();
+    let certificate = file("certificate.pem", &own.cert.pem());
+    let (key, wrong) =
+        (file("key.pem", &own.signing_key.serialize_pem()), file("other.pem", &other.signing_key.serialize_pem()));
+    let empty = file("empty.pem", "no certificate\n");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let written = |certificate: &str, key: &str, ca: &str| {
+        let text = text.replace("CERTIFICATE", certificate).replace("KEY", key).replace("EMPTY", ca);
+        std::fs::write(&config, text).unwrap();
+    };
+    let others = |line: usize, fault: String| {
+        let ways = [
+            (4, "sip.outbound_proxy is \"proxy.example\"; write sip:HOST, as \"sip:proxy.example\" or \"sip:192.0.2.9:5061;transport=tls\"".to_owned()),
+            (5, "sip.nameservers has \"dns.example\"; write an address, as \"192.0.2.53\" or \"127.0.0.1:5353\"".to_owned()),
+            (6, "sip.local_networks: \"10.0.0.0/40\" has a prefix longer than its address; write ADDRESS/BITS, as \"127.0.0.0/8\" or \"::1/128\"".to_owned()),
+            (7, "sip.ws_origins has \"desk.example\"; write what browsers send, as \"https://desk.example\", or \"*\" for every page".to_owned()),
+            (7, "sip.ws_origins has \"https://desk.example/page\"; write what browsers send, as \"https://desk.example\", or \"*\" for every page".to_owned()),
+            (line, fault),
+            (16, "trunk.outbound_proxy is \"sip:user@192.0.2.9\"; write sip:HOST, as \"sip:proxy.example\" or \"sip:192.0.2.9:5061;transport=tls\"".to_owned()),
+        ];
+        ways.map(|(line, fault)| format!("config/sotto.toml:{line}: {fault}")).join("\n")
+    };
+    let unusable = |file: &str, why: &str| {
+        let file = file.strip_prefix(&format!("{}/", folder.0.display())).unwrap();
+        format!("{file:?} cannot be used for TLS: {why}; name a file in PEM")
+    };
+    written(&certificate, &key, &empty);
+    assert_eq!(folder.faults(&[]), others(10, unusable(&empty, "there is no certificate in it")));
+    written(&empty, &key, &certificate);
+    assert_eq!(folder.faults(&[]), others(8, unusable(&empty, "there is no certificate in it")));
+    written(&certificate, &empty, &certificate);
+    assert_eq!(folder.faults(&[]), others(9, unusable(&empty, "no items found")));
+    written(&certificate, &wrong, &certificate);
+    let why = "it does not go with tls_certificate (keys may not be consistent: KeyMismatch)";
+    assert_eq!(folder.faults(&[]), others(9, unusable(&wrong, why)));
 }

@@ -34,8 +34,21 @@ const WAITING: &str = "[[route]]\nsteps = [ {answer = {}}, {connect = {to = \"si
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_parties_over_tcp() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (house, _, tcp) = house(&to(listener.local_addr().unwrap(), ";transport=tcp"), Timers::default()).await;
+    both_parties("127.0.0.1").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_parties_over_tcp_of_ipv6() {
+    both_parties("[::1]").await;
+}
+
+async fn both_parties(ip: &str) {
+    let listener = TcpListener::bind(format!("{ip}:0")).await.unwrap();
+    let routes = to(listener.local_addr().unwrap(), ";transport=tcp");
+    let listen = format!("\"tcp://{ip}:0\"");
+    let trunk = sipp::TRUNK.replace("\"127.0.0.0/8\"", "\"127.0.0.0/8\", \"::1\"");
+    let house = House::open(Plan { routes: &routes, listen: &listen, trunk: &trunk, ..Plan::default() }).await;
+    let [tcp] = house.server().local_addresses()[..] else { panic!("one address") };
     let mut customer = Wire::tcp(tcp).await;
     let invite = customer.invite("100");
     customer.send(&invite).await;

@@ -86,7 +86,11 @@ async fn requests_that_cannot_be_served_say_so() {
             415,
             "only application/sdp is understood",
         ),
-        (ask("INVITE", "104", "", "", &sdp).replace("INVITE sip:", "INVITE sips:"), 416, "only sip: addresses"),
+        (
+            ask("INVITE", "104", "", "", &sdp).replace("INVITE sip:", "INVITE sips:"),
+            416,
+            "sips: addresses are served over TLS",
+        ),
         (ask("INVITE", "105", "", "", &"x".repeat(9_000)), 400, "the session description is broken: "),
         (ask("INVITE", "105", "", LONG.as_str(), &sdp), 513, "the headers of a message may have 8064 bytes here"),
     ];

@@ -2,11 +2,11 @@
 
 use super::fault::{Faults, Origin};
 use super::raw::{Section, Written, nearest};
-use super::siprec;
 use super::{
     Coach, Credentials, Digests, Follow, Format, HoldMusic, Http, Listen, Media, Network, Proof, Recording,
-    Registration, Secret, Sensitivity, Sip, Speech, Srtp, Store, Tls, Transport, Trunk, Way,
+    Registration, Secret, Sensitivity, Sip, Speech, Srtp, Store, Tls, TlsError, Transport, Trunk, Way,
 };
+use super::{reach, siprec};
 use crate::call::ears::{Beep, Beeped, Ears, LeakGuard};
 use crate::event::Mode;
 use crate::media::volume::Volume;
@@ -54,9 +54,10 @@ pub(super) fn sip(mut section: Section<'_>, faults: &Faults) -> Sip {
     let min_se = section.whole("min_se", 90..=86_400).map_or(90, |w| w.value as u32);
     let announce = section.flag("announce").unwrap_or(true);
     let tls = tls(&mut section, &listen, faults);
+    let reach = reach::reach(&mut section, faults);
     section.end();
     let session_expires = session_expires.map(|s| s.max(min_se));
-    Sip { listen, external_address, hold_music, follow, proof, session_expires, min_se, announce, tls }
+    Sip { listen, external_address, hold_music, follow, proof, session_expires, min_se, announce, tls, reach }
 }
 
 /// With whom coach and supervisors stay.
@@ -82,25 +83,41 @@ fn hold_music(written: Written<String>, faults: &Faults) -> HoldMusic {
 /// Debian's list of public authorities.
 const PUBLIC_CA: &str = "/etc/ssl/certs/ca-certificates.crt";
 
-/// The files of TLS. They must be there: what is in them is read when the server starts.
+/// The files of TLS. They must be there, be what they are named as, and go together.
 fn tls(section: &mut Section<'_>, listen: &[Listen], faults: &Faults) -> Option<Tls> {
     let at = section.place("listen");
+    let secure = listen.iter().find(|l| l.transport.is_secure());
     let keys = ["tls_certificate", "tls_key", "tls_client_ca", "tls_server_ca"];
-    let [certificate, key, client_ca, server_ca] = keys.map(|key| {
+    let mut all_there = true;
+    let files = keys.map(|key| {
         let written = section.text(key)?;
         if !Path::new(&written.value).is_file() {
             faults.add(&written.at, format!("sip.{key} {:?} is not there", written.value), "name a file in PEM");
+            all_there = false;
         }
-        Some(PathBuf::from(written.value))
+        Some(Written { at: written.at, value: PathBuf::from(written.value) })
     });
-    if !listen.iter().any(|l| l.transport == Transport::Tls) {
-        return None;
-    }
-    let (Some(certificate), Some(key)) = (certificate, key) else {
-        faults.add(&at, "sip.listen names a tls:// address", "name sip.tls_certificate and sip.tls_key too");
+    let secure = secure?;
+    let named = files.clone().map(|file| file.map(|written| written.value));
+    let [Some(certificate), Some(key), client_ca, server_ca] = named else {
+        let what = format!("sip.listen names a {}:// address", secure.transport.name());
+        faults.add(&at, what, "name sip.tls_certificate and sip.tls_key too");
         return None;
     };
-    Some(Tls { certificate, key, client_ca, server_ca: server_ca.unwrap_or_else(|| PUBLIC_CA.into()) })
+    let tls = Tls { certificate, key, client_ca, server_ca: server_ca.unwrap_or_else(|| PUBLIC_CA.into()) };
+    if all_there && let Err(error) = tls.read() {
+        let (file, what) = match error {
+            TlsError::File { file, what } => (file, what),
+            TlsError::Use(what) => (tls.key.clone(), format!("it does not go with tls_certificate ({what})")),
+        };
+        let at = files.iter().flatten().find(|written| written.value == file).map_or(&at, |written| &written.at);
+        faults.add(
+            at,
+            format!("{:?} cannot be used for TLS: {what}", file.display().to_string()),
+            "name a file in PEM",
+        );
+    }
+    Some(tls)
 }
 
 fn sip_address(written: &Written<String>, external: Option<IpAddr>, faults: &Faults) -> Option<Listen> {
@@ -113,7 +130,10 @@ fn sip_address(written: &Written<String>, external: Option<IpAddr>, faults: &Fau
         return fault(format!("sip.listen has {text:?}"), "write udp://ADDRESS:PORT, as \"udp://127.0.0.1:5060\"");
     };
     let Some((_, transport)) = Transport::NAMES.into_iter().find(|(name, _)| *name == scheme) else {
-        return fault(format!("sip.listen over {scheme} is not supported"), "use udp://, tcp:// or tls://");
+        return fault(
+            format!("sip.listen over {scheme} is not supported"),
+            "use udp://, tcp://, tls://, ws:// or wss://",
+        );
     };
     let Ok(address) = rest.parse::<SocketAddr>() else {
         return fault(
@@ -446,7 +466,8 @@ fn registration(mut section: Section<'_>, faults: &Faults) -> Option<(Origin, Re
 }
 
 fn registrar(written: Written<String>, faults: &Faults) -> Option<String> {
-    let host = written.value.strip_prefix("sip:").filter(|rest| !rest.contains(['@', ' ', '<', '?']));
+    let host = written.value.strip_prefix("sip:").or_else(|| written.value.strip_prefix("sips:"));
+    let host = host.filter(|rest| !rest.contains(['@', ' ', '<', '?']));
     if host.is_some() && rsipstack::sip::Uri::try_from(written.value.as_str()).is_ok() {
         return Some(written.value);
     }
@@ -498,7 +519,7 @@ fn trunk(mut section: Section<'_>, registered: &[&str], faults: &Faults) -> Trun
         let remedy = "write sources = [\"127.0.0.0/8\"], or tls_names, or user and password_file";
         faults.add(&section.place("sources"), "a trunk has no sources", remedy);
     }
-    let sources = sources.iter().filter_map(|written| network(written, faults)).collect();
+    let sources = sources.iter().filter_map(|written| network("trunk.sources", written, faults)).collect();
     let tls_names = tls_names.into_iter().filter_map(|written| tls_name(written, faults)).collect();
     let may_call = section.texts("may_call").unwrap_or_default();
     let may_call = may_call.iter().filter_map(|written| pattern("trunk.may_call", written, faults)).collect();
@@ -506,6 +527,7 @@ fn trunk(mut section: Section<'_>, registered: &[&str], faults: &Faults) -> Trun
     let agents = agents.iter().filter_map(|written| pattern("trunk.agents", written, faults)).collect();
     let may_supervise = section.flag("may_supervise").unwrap_or(false);
     let srtp = section.text("srtp").and_then(|written| srtp("trunk.srtp", &written, faults)).unwrap_or_default();
+    let outbound_proxy = reach::proxy(&mut section, "trunk.outbound_proxy", faults);
     let siprec = siprec::siprec(section.section("siprec"), faults);
     section.end();
     Trunk {
@@ -519,6 +541,7 @@ fn trunk(mut section: Section<'_>, registered: &[&str], faults: &Faults) -> Trun
         may_supervise,
         agents,
         srtp,
+        outbound_proxy,
         siprec,
     }
 }
@@ -532,10 +555,10 @@ fn tls_name(written: Written<String>, faults: &Faults) -> Option<String> {
     None
 }
 
-fn network(written: &Written<String>, faults: &Faults) -> Option<Network> {
+pub(super) fn network(name: &str, written: &Written<String>, faults: &Faults) -> Option<Network> {
     let parsed = written.value.parse();
     let fault = |why| {
-        let what = format!("trunk.sources: {:?} {why}", written.value);
+        let what = format!("{name}: {:?} {why}", written.value);
         faults.add(&written.at, what, "write ADDRESS/BITS, as \"127.0.0.0/8\" or \"::1/128\"");
     };
     parsed.map_err(fault).ok()

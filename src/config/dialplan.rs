@@ -270,7 +270,8 @@ impl Reader<'_> {
     }
 
     fn target(&self, to: Written<String>, groups: usize) -> Option<String> {
-        if !to.value.starts_with("sip:") || to.value.len() <= "sip:".len() || to.value.contains(char::is_whitespace) {
+        let place = to.value.strip_prefix("sip:").or_else(|| to.value.strip_prefix("sips:"));
+        if place.is_none_or(str::is_empty) || to.value.contains(char::is_whitespace) {
             let what = format!("connect.to is {:?}", to.value);
             self.faults.add(&to.at, what, "write a SIP URI, as \"sip:call-$1@127.0.0.1:6070\"");
             return None;

@@ -12,12 +12,21 @@ pub enum Transport {
     Tcp,
     /// A stream inside TLS (RFC 3261 §26.2.1).
     Tls,
+    /// A WebSocket (RFC 7118).
+    Ws,
+    /// A WebSocket inside TLS.
+    Wss,
 }
 
 impl Transport {
-    /// Every one, by the name that addresses and URIs give it.
-    pub const NAMES: [(&'static str, Transport); 3] =
-        [("udp", Transport::Udp), ("tcp", Transport::Tcp), ("tls", Transport::Tls)];
+    /// Every one, by the name that addresses give it.
+    pub const NAMES: [(&'static str, Transport); 5] = [
+        ("udp", Transport::Udp),
+        ("tcp", Transport::Tcp),
+        ("tls", Transport::Tls),
+        ("ws", Transport::Ws),
+        ("wss", Transport::Wss),
+    ];
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -25,6 +34,34 @@ impl Transport {
             Transport::Udp => "udp",
             Transport::Tcp => "tcp",
             Transport::Tls => "tls",
+            Transport::Ws => "ws",
+            Transport::Wss => "wss",
+        }
+    }
+
+    /// Whether nobody on the way can read it.
+    pub fn is_secure(self) -> bool {
+        match self {
+            Transport::Tls | Transport::Wss => true,
+            Transport::Udp | Transport::Tcp | Transport::Ws => false,
+        }
+    }
+
+    /// Whether messages travel in WebSockets.
+    pub fn is_web(self) -> bool {
+        match self {
+            Transport::Ws | Transport::Wss => true,
+            Transport::Udp | Transport::Tcp | Transport::Tls => false,
+        }
+    }
+
+    /// The port that is meant where none is named (RFC 3261 §19.1.2, RFC 7118 §7).
+    pub fn port(self) -> u16 {
+        match self {
+            Transport::Udp | Transport::Tcp => 5060,
+            Transport::Tls => 5061,
+            Transport::Ws => 80,
+            Transport::Wss => 443,
         }
     }
 }

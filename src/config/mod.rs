@@ -4,6 +4,7 @@
 //! In come a path and the environment; out comes a `Config`, or every fault at once as `file:line: what; what to do`.
 //! Used by the shell only.
 
+mod certificates;
 mod check;
 mod dialplan;
 mod environment;
@@ -12,17 +13,20 @@ mod listen;
 mod network;
 mod playbook;
 mod raw;
+mod reach;
 mod secret;
 mod siprec;
 mod supervise;
 
 pub use crate::call::sdp::Srtp;
 pub use crate::coach::Sensitivity;
+pub use certificates::TlsError;
 pub use dialplan::{Route, Step};
 pub use fault::{ConfigError, ConfigErrors, Origin};
 pub use listen::{Listen, Transport};
 pub use network::Network;
 pub use playbook::Playbooks;
+pub use reach::{Proxy, Reach};
 pub use secret::Secret;
 pub use siprec::Siprec;
 
@@ -89,6 +93,8 @@ pub struct Sip {
     pub announce: bool,
     /// The files of TLS; there where `listen` names a TLS address.
     pub tls: Option<Tls>,
+    /// How peers are reached, and how they reach us.
+    pub reach: Reach,
 }
 
 /// Who may say that an agent whose far end has changed is still the agent.
@@ -295,6 +301,8 @@ pub struct Trunk {
     pub agents: Vec<Regex>,
     /// Whether media with it is protected, whoever calls whom.
     pub srtp: Srtp,
+    /// Through whom it is called; none: as `[sip]` says.
+    pub outbound_proxy: Option<Proxy>,
     /// Who is who in what it has recorded here.
     pub siprec: Siprec,
 }

@@ -14,7 +14,10 @@ CONFIG = """\
 [sip]
 sip_port={port}
 sip_tcp_port=0
-sip_tls_port=0
+sip_tls_port={tls}
+root_ca={authority}
+verify_server_certs=1
+verify_server_cn=1
 bind_address=127.0.0.1
 ipv6_migration_done=1
 use_ipv6=0
@@ -39,11 +42,12 @@ class Linphone:
     # What it prints when it is ready, when a call stands, and when it is over.
     READY, CONNECTED, ENDED = "Using wav files", " connected.", " ended ("
 
-    def __init__(self, folder, user, dial=None, sip="", log=0, answers=True):
+    def __init__(self, folder, user, dial=None, sip="", log=0, answers=True, authority=None):
+        """`authority`: whose certificates it believes, where it is to speak TLS."""
         folder.mkdir(exist_ok=True)
         (folder / ".local/share/linphone").mkdir(parents=True)
         self.folder, self.user, self.port = folder, user, free_ports(1)
-        (folder / "rc").write_text(CONFIG.format(port=self.port, user=user, sip=sip))
+        (folder / "rc").write_text(CONFIG.format(port=self.port, user=user, sip=sip, tls=-1 if authority else 0, authority=authority or ""))
         self.log = open(folder / "log", "wb")
         environment = {**os.environ, "HOME": str(folder), "XDG_DATA_HOME": str(folder / ".local/share"), "XDG_CONFIG_HOME": str(folder / ".config")}
         command = ["linphonec", "-c", str(folder / "rc"), "-d", str(log)] + (["-a"] if answers and not dial else [])

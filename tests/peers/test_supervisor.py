@@ -3,11 +3,12 @@
 
 Customers, agents and supervisor are baresip phones, each with a tone of its own; keys go out as RFC 4733. Window by window
 of what each of them recorded, the tones of the others must be there, or not be there at all. With a second call on the floor
-the supervisor goes on to that one and comes back.
+the supervisor goes on to that one and comes back. Others begin with *81 and *82.
 """
 
 import collections
 import functools
+import itertools
 import pathlib
 import sys
 import tempfile
@@ -31,7 +32,15 @@ STEPS = [
     ("4", "mode.changed", {**APART, "supervisor": "customer agent"}),
     ("7", "supervisor.took_over", {"customer": "supervisor", "agent": "", "supervisor": "customer"}),
     ("7", "supervisor.gave_back", {**APART, "supervisor": "customer agent"}),
+    # Louder; and by four more round to where it was.
+    ("#", "leg.changed", {**APART, "supervisor": "customer agent"}),
+    ("####", "leg.changed", {**APART, "supervisor": "customer agent"}),
 ]
+# What the other codes begin with.
+CODES = {
+    "*81": [(None, None, STEPS[1][2]), ("4", "mode.changed", STEPS[3][2])],
+    "*82": [(None, None, STEPS[2][2]), ("5", "mode.changed", STEPS[1][2])],
+}
 # The same with a second call on the floor: what happens to it comes from its own journal.
 ASIDE = {"customer2": "agent2", "agent2": "customer2"}
 FLOOR = [(key, event, {**heard, **ASIDE}) for key, event, heard in STEPS] + [
@@ -48,13 +57,19 @@ def main():
     with tempfile.TemporaryDirectory(prefix="sotto-peers-") as folder:
         # Under SRTP, whose counts must go from call to call with the line.
         phones = Phones(Phone, Phone, functools.partial(Phone, mediaenc="srtp-mand"))
-        return report(*talk(pathlib.Path(folder), phones, steps=FLOOR), steps=FLOOR)
+        folder = pathlib.Path(folder)
+        status = report(*talk(folder / "floor", phones, steps=FLOOR), steps=FLOOR)
+        for code, steps in CODES.items():
+            status |= report(*talk(folder / code[1:], steps=steps, code=code), steps=steps, code=code)
+        return status
 
 
-def talk(folder, phones=Phones(Phone, Phone, Phone), proxied=False, steps=STEPS):
+def talk(folder, phones=Phones(Phone, Phone, Phone), proxied=False, steps=STEPS, code="*80", front=None):
     """The whole call: what each phone heard, and how long before its end each step began, phone by phone.
 
-    `phones` are their makers; `proxied`: customer and agent are on the other side of Kamailio and rtpengine.
+    `phones` are their makers; `proxied`: customer and agent are on the other side of Kamailio and rtpengine. `front`: makes a
+    proxy through which all three come, and the agent is called, for a folder, a server's port and the agent; it says what the
+    server is to be like (`transport`, `sip`) and how addresses are to end (`suffix`).
     """
     for user, frequency in TONES.items():
         (folder / user).mkdir(parents=True)
@@ -63,23 +78,28 @@ def talk(folder, phones=Phones(Phone, Phone, Phone), proxied=False, steps=STEPS)
     here, server, proxy = [agent], None, None
     try:
         agent.wait_for(agent.READY)
-        way = free_ports(1) if proxied else agent.port
-        routes = ROUTE.format(agent=f"sip:agent@127.0.0.1:{way}")
+        way = free_ports(1) if proxied or front else agent.port
+        suffix = front.suffix if front else ""
+        routes = ROUTE.format(agent=f"sip:agent@127.0.0.1:{way}{suffix}")
         if steps is FLOOR:
             agent2 = Phone(folder / "agent2", "agent2")
             here.append(agent2)
             agent2.wait_for(agent2.READY)
             routes += ROUTE.format(agent=agent2.uri).replace("desk", "desk2")
-        server = Sotto(folder / "sotto", routes, trunk="may_supervise = true\n")
+        like = {"transport": front.transport, "sip": front.sip} if front else {}
+        server = Sotto(folder / "sotto", routes, trunk="may_supervise = true\n" + (front.trunk if front else ""), **like)
         proxy = Proxy(folder / "proxy", way, server.sip, agent.uri) if proxied else None
-        customer = phones.customer(folder / "customer", "customer", dial=f"sip:desk@127.0.0.1:{way if proxied else server.sip}")
+        if front:
+            proxy = front.open(folder / "front", way, server.sip, agent)
+        place = f"127.0.0.1:{way if proxied or front else server.sip}{suffix}"
+        customer = phones.customer(folder / "customer", "customer", dial=f"sip:desk@{place}")
         here.append(customer)
         calls = connected(server, 1)
         if steps is FLOOR:
             customer2 = Phone(folder / "customer2", "customer2", dial=f"sip:desk2@127.0.0.1:{server.sip}")
             here.append(customer2)
             calls = connected(server, 2)
-        supervisor = phones.supervisor(folder / "supervisor", "supervisor", dial=f"sip:*80agent@127.0.0.1:{server.sip}")
+        supervisor = phones.supervisor(folder / "supervisor", "supervisor", dial=f"sip:{code}agent@{place if front else f'127.0.0.1:{server.sip}'}")
         here.append(supervisor)
         supervisor.wait_for(supervisor.CONNECTED)
         began = [press(server, calls, supervisor, key, event) for key, event, _ in steps]
@@ -98,7 +118,7 @@ def talk(folder, phones=Phones(Phone, Phone, Phone), proxied=False, steps=STEPS)
         for phone in here:
             phone.hang_up()
         assert server.stop() == 0, f"sotto serve ended badly:\n{server.said()}"
-        if proxy:
+        if proxied:
             proxy.stop()
             packets, least = proxy.relayed(), STEP * len(steps) * 50
             assert len(packets) == 4 and min(packets) > least, f"both ends of both calls are rtpengine's:\n{proxy.said('rtpengine')}"
@@ -127,8 +147,9 @@ def connected(server, count, seconds=10):
 def press(server, calls, supervisor, key, event):
     if key:
         before = told(server, calls, event)
-        supervisor.press(key)
-        wait(lambda: told(server, calls, event) > before, f"no {event} after {key}")
+        for count, one in enumerate(key):
+            supervisor.press(one)
+            wait(lambda: told(server, calls, event) > before + count, f"no {event} after {key}")
         if event == "supervisor.took_over":
             # The agent is told so: only then can be heard that they hear nobody.
             wait(lambda: prompted(server, calls), "the agent was not told")
@@ -159,12 +180,15 @@ def leave(server, calls, supervisor, steps):
     left = server.wait_for_event(calls[0], "supervisor.left", reason="supervisor left")
     supervisor.wait_for(supervisor.ENDED)
     modes = [(e["data"]["from"], e["data"]["to"]) for e in server.events(calls[0]) if e["type"] == "sotto.mode.changed"]
-    assert modes == [("spy", "whisper"), ("whisper", "barge"), ("barge", "spy")], f"each key once: {modes}"
+    here = itertools.takewhile(lambda step: step[0] != "*", steps)
+    assert len(modes) == sum(event == "mode.changed" for _, event, _ in here), f"each key once: {modes}"
     assert all(len(still["legs"]) == 2 and still["state"] == "connected" for still in server.calls()), server.calls()
     visits = [e["data"]["listened"] for call in calls for e in server.events(call) if e["type"] == "sotto.supervisor.left"]
     print(f"0: the supervisor has left, the call goes on; listened {visits}")
     least = STEP * 1000
-    assert any(all(visit[way] >= least for way in ("spy_ms", "whisper_ms", "barge_ms", "took_over_ms")) for visit in visits), visits
+    ways = {"4": "spy_ms", "5": "whisper_ms", "6": "barge_ms", "7": "took_over_ms"}
+    pressed = [ways[key] for key, _, _ in steps if key in ways]
+    assert any(all(visit[way] >= least for way in pressed) for visit in visits), visits
     assert left["data"]["whom"], left
 
 
@@ -187,9 +211,15 @@ def summon(server, call, folder):
     print("another supervisor was called, and sent away")
 
 
-def report(heard, before_end, steps=STEPS):
+def report(heard, before_end, steps=STEPS, code="*80"):
     """Prints who heard whom in each step, and whether it is as the table of hearing has it."""
     good = True
+    for step, (key, _, _) in enumerate(steps):
+        if key == "#":
+            before, after = (audio.steady(audio.heard_tone(piece(heard["supervisor"], before_end["supervisor"][at]), TONES["customer"])) for at in (step - 1, step))
+            right = 1.7 < after / before < 2.3
+            good &= right
+            print(f"#    the supervisor hears the customer {after / before:.2f} times as loud{'' if right else '   WRONG'}")
     for step, (key, _, expectations) in enumerate(steps):
         for listener, expected in expectations.items():
             window, expected = piece(heard[listener], before_end[listener][step]), set(expected.split())
@@ -197,7 +227,7 @@ def report(heard, before_end, steps=STEPS):
             faint = {who for who, tone in TONES.items() if audio.heard_tone(window, tone).max() > LEVEL / 50}
             right = found == faint == expected
             good &= right
-            print(f"{key or '*80':4} {listener:11} hears {', '.join(sorted(found)) or 'nobody':28}{'' if right else f'   WRONG: {sorted(expected)}, faintly {sorted(faint)}'}")
+            print(f"{key or code:4} {listener:11} hears {', '.join(sorted(found)) or 'nobody':28}{'' if right else f'   WRONG: {sorted(expected)}, faintly {sorted(faint)}'}")
     print("as the table of hearing has it" if good else "NOT as the table of hearing has it")
     return 0 if good else 1
 

@@ -63,14 +63,15 @@ impl Wire {
     }
 
     pub fn inside(stream: Box<dyn Stream>, here: SocketAddr, there: SocketAddr, transport: &'static str) -> Wire {
-        let media = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let media = UdpSocket::bind((here.ip(), 0)).unwrap();
         let call_id = format!("wire-{}-{}@sotto.example", here.port(), there.port());
         Wire { stream, buffer: Vec::new(), pongs: 0, here, there, transport, call_id, media }
     }
 
     pub fn sdp(&self) -> String {
+        let (ip, family) = (self.here.ip(), if self.here.is_ipv4() { "IP4" } else { "IP6" });
         format!(
-            "v=0\r\no=wire 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio {} RTP/AVP 0\r\n",
+            "v=0\r\no=wire 1 1 IN {family} {ip}\r\ns=-\r\nc=IN {family} {ip}\r\nt=0 0\r\nm=audio {} RTP/AVP 0\r\n",
             self.media.local_addr().unwrap().port()
         )
     }

@@ -45,11 +45,13 @@ pub struct Refused {
     pub failure: Failure,
     /// Whether that is so wherever else they may be called (6xx, RFC 3261 §21.6).
     pub everywhere: bool,
+    /// Whether another place of the same name may do better (RFC 3263 §4.3).
+    pub elsewhere: bool,
 }
 
 impl From<Failure> for Refused {
     fn from(failure: Failure) -> Self {
-        Refused { failure, everywhere: false }
+        Refused { failure, everywhere: false, elsewhere: false }
     }
 }
 
@@ -63,7 +65,12 @@ impl Refused {
             404 | 410 | 484 | 485 | 604 => Failure::Unknown,
             _ => Failure::Unreachable,
         };
-        Refused { failure, everywhere: status >= 600 }
+        Refused { failure, everywhere: status >= 600, elsewhere: status == 503 }
+    }
+
+    /// Nobody is there.
+    pub fn silence() -> Self {
+        Refused { failure: Failure::Unreachable, everywhere: false, elsewhere: true }
     }
 }
 

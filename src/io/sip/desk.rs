@@ -12,9 +12,9 @@ use crate::io::sip::supervisor::Supervisor;
 use crate::io::sip::switchboard::{InviteKey, Live, Switchboard};
 use crate::io::sip::{in_dialog, message, recording, replace, supervisor, timer};
 use rsipstack::sip::prelude::HeadersExt;
-use rsipstack::sip::{Method, Request};
+use rsipstack::sip::{Method, Request, Scheme, Uri};
 use rsipstack::transaction::{Transaction, TransactionReceiver};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -80,6 +80,16 @@ async fn invited(office: Arc<Office>, board: Arc<Switchboard>, transaction: Tran
     }
 }
 
+/// Our Contact in the dialog that an INVITE begins: `sips` where that is (RFC 3261 §12.1.1).
+fn contact(office: &Office, invite: &Request, peer: IpAddr) -> Uri {
+    let top = invite.record_route_header().map(|route| route.value().to_ascii_lowercase());
+    let secured = top.is_some_and(|route| route.trim_start().starts_with("<sips:"));
+    match secured || invite.uri.scheme == Some(Scheme::Sips) {
+        true => Uri { scheme: Some(Scheme::Sips), ..office.contact_for(peer) },
+        false => office.contact_for(peer),
+    }
+}
+
 async fn begin(
     office: Arc<Office>,
     board: Arc<Switchboard>,
@@ -91,8 +101,9 @@ async fn begin(
         Ok(session) => session,
         Err(fault) => return reply(transaction, fault).await,
     };
+    let trunk_name = admitted.trunk.clone();
     let (states, followed) = office.dialogs.new_dialog_state_channel();
-    let contact = Some(office.contact_for(admitted.source.ip()));
+    let contact = Some(contact(&office, &transaction.original, admitted.source.ip()));
     let mut dialog = match office.dialogs.get_or_create_server_invite(&transaction, states, None, contact) {
         Ok(dialog) => dialog,
         Err(error) => {
@@ -112,6 +123,9 @@ async fn begin(
     line.is_of_trunk(&admitted.trunk);
     line.in_order(transaction.original.cseq_header().and_then(|c| c.seq()).unwrap_or(0));
     line.allows(transaction.original.headers.iter());
+    // Who let its caller through may ask who we are when we offer something new.
+    let trunk = board.config.trunks.iter().find(|trunk| trunk.name == trunk_name);
+    line.may_prove(trunk.and_then(|trunk| trunk.login.clone()));
     if recording.is_some() || admitted.supervision().is_some() {
         line.stands_alone();
         tokio::spawn(timer::keep_alone(line.clone()));

@@ -1,27 +1,31 @@
-//! One call to one address: its INVITE, what is said before the answer, and the answer or why there is none.
+//! One call to one address: its INVITE, what is said before the answer, and the answer or why there is none. A name may
+//! lead to several places: the next is tried where nobody is, or who is there cannot serve (RFC 3263 §4.3).
 
 use crate::call::sdp::{self, Description, Local, Srtp, Terms};
 use crate::event::Address;
+use crate::io::clock;
 use crate::io::rtp::LegSockets;
 use crate::io::sip::connect::{Failure, Refused};
 use crate::io::sip::controller::{Call, open_media, release};
 use crate::io::sip::early::Early;
 use crate::io::sip::line::{Line, Side};
-use crate::io::sip::office::{Office, able_to_reach};
 use crate::io::sip::registry::user;
+use crate::io::sip::way::{Lead, Way};
 use crate::io::sip::{timer, trust};
 use rsipstack::dialog::dialog::{DialogState, DialogStateReceiver, TerminatedReason};
 use rsipstack::dialog::invitation::{InviteAsyncResult, InviteOption};
-use rsipstack::sip::{Auth, Header, Host, Response, StatusCode, StatusCodeKind, Uri};
-use std::net::IpAddr;
+use rsipstack::sip::{Auth, Header, Response, StatusCode, StatusCodeKind, Uri};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// INVITEs to one address: the second asks for the longer session timer that the first was refused for (RFC 4028 §7.1).
 const TRIES: usize = 2;
+/// Round trips without a word after which the next place of a name is called.
+const SILENT: u32 = 8;
 
 /// Who is called.
 pub struct Target {
@@ -58,24 +62,32 @@ pub async fn run(
         tracing::error!(route = %call.admitted.route.at, "connect names no SIP URI");
         Failure::Unreachable
     })?;
-    let ip = match uri.host() {
-        Host::IpAddr(ip) => Some(*ip),
-        Host::Domain(_) => None,
-    };
-    let office = able_to_reach(call.board.offices(), &call.caller.office, &uri).ok_or_else(|| {
+    let found = over.run_until_cancelled(Way::all(&call.board, &call.caller.office, &uri)).await;
+    let ways = found.ok_or(Failure::NoAnswer)?;
+    if ways.is_empty() {
         let route = &call.admitted.route.at;
-        tracing::error!(%route, "no [sip] listen address has the address family and the transport of connect");
-        Failure::Unreachable
-    })?;
-    let peer = ip.unwrap_or(office.local.ip());
-    // What the step says, else the trunk that is called.
-    let trunk = call.board.trunk_at(&uri).map(|trunk| (trunk.name.clone(), trunk.srtp));
-    let srtp = target.srtp.or(trunk.as_ref().map(|(_, srtp)| *srtp)).unwrap_or_default();
-    let trunk = trunk.map(|(name, _)| name);
-    let media = open_media(&office, peer, &call.board, srtp).map_err(|_| Failure::Unreachable)?;
-    let to = target.to.as_str().into();
-    let attempt = Attempt { call, early, to, office, peer, uri, srtp, trunk, headers: target.headers };
-    attempt.run(media, target.timeout, &over).await
+        tracing::error!(%route, to = %uri.host(), "connect leads nowhere that a [sip] listen address can reach");
+    }
+    let late = Instant::now() + target.timeout;
+    let (mut refused, mut left) = (Refused::silence(), ways.len());
+    for way in ways {
+        left = left.saturating_sub(1);
+        let trunk = call.board.trunk_at(&uri).or(call.board.trunk(way.peer()));
+        // What the step says, else the trunk that is called.
+        let srtp = target.srtp.or(trunk.map(|trunk| trunk.srtp)).unwrap_or_default();
+        let trunk = trunk.map(|trunk| trunk.name.clone());
+        let (call, early, to, uri) = (call.clone(), early.clone(), target.to.as_str().into(), uri.clone());
+        let headers = target.headers.clone();
+        let attempt = Attempt { call, early, to, way, uri, srtp, trunk, headers, last: left == 0 };
+        match attempt.run(late, &over).await {
+            Ok(answered) => return Ok(answered),
+            Err(why) => refused = why,
+        }
+        if !refused.elsewhere || over.is_cancelled() {
+            break;
+        }
+    }
+    Err(refused)
 }
 
 /// A call that is being made.
@@ -83,13 +95,21 @@ struct Attempt {
     call: Arc<Call>,
     early: Arc<Early>,
     to: Address,
-    office: Arc<Office>,
-    peer: IpAddr,
+    way: Way,
     uri: Uri,
     srtp: Srtp,
     /// The trunk it belongs to.
     trunk: Option<String>,
     headers: Vec<Header>,
+    /// Whether there is no other place to call.
+    last: bool,
+}
+
+/// What names an INVITE, and what it asks for.
+struct Asked {
+    call_id: String,
+    /// The least that we were told of session timers, 0 for nothing: it stays the same call (RFC 4028 §7.4).
+    least: u32,
 }
 
 /// An INVITE on its way.
@@ -100,19 +120,22 @@ struct Invited {
 }
 
 impl Attempt {
-    async fn run(
-        &self,
-        media: (LegSockets, Local),
-        timeout: Duration,
-        over: &CancellationToken,
-    ) -> Result<Answered, Refused> {
-        let (local, mut media, mut before) = (media.1, Some(media), None);
+    async fn run(&self, late: Instant, over: &CancellationToken) -> Result<Answered, Refused> {
+        let media = open_media(&self.way.office, self.way.peer(), &self.call.board, self.srtp);
+        let media = media.map_err(|_| Failure::Unreachable)?;
+        let (local, mut media) = (media.1, Some(media));
+        let mut asked = Asked { call_id: format!("{:016x}@sotto", clock::random()), least: 0 };
         for _ in 0..TRIES {
-            let invited = self.invite(&local, before.take())?;
+            let opened = over.run_until_cancelled(self.way.open(&asked.call_id)).await;
+            let lead = opened.ok_or(Failure::NoAnswer)?.map_err(|error| {
+                tracing::warn!(peer = %self.way.peer(), %error, "a SIP connection could not be made");
+                Refused::silence()
+            })?;
+            let invited = self.invite(&local, &asked, &lead)?;
             let line = invited.line.clone();
-            match self.listen(invited, timeout, (&mut media, &local), over).await {
+            match self.listen(invited, late, (&mut media, &local), over).await {
                 Ok(response) if response.status_code.code() == 422 => {
-                    before = Some((line.key.0.clone(), timer::wanted(&response)));
+                    asked.least = timer::wanted(&response);
                     self.let_go(&line).await;
                 }
                 Ok(response) => return self.answered(line, &response, media, &local).await,
@@ -120,7 +143,7 @@ impl Attempt {
                 // now.
                 Err(failure) => {
                     self.let_go(&line).await;
-                    return Err(failure.into());
+                    return Err(failure);
                 }
             }
         }
@@ -132,18 +155,22 @@ impl Attempt {
     async fn listen(
         &self,
         mut invited: Invited,
-        timeout: Duration,
+        late: Instant,
         (media, local): (&mut Option<(LegSockets, Local)>, &Local),
         over: &CancellationToken,
-    ) -> Result<Response, Failure> {
-        let mut late = std::pin::pin!(tokio::time::sleep(timeout));
+    ) -> Result<Response, Refused> {
+        // Whoever is there says so at once (RFC 3261 §17.2.1); where they do not, others are waiting to be asked.
+        let silent = Instant::now() + self.way.office.timers.t1.saturating_mul(SILENT);
+        let mut alone = self.last;
         loop {
             tokio::select! {
                 biased;
-                answer = &mut invited.answer => return answer.ok().flatten().ok_or(Failure::Unreachable),
-                () = over.cancelled() => return Err(Failure::NoAnswer),
-                () = &mut late => return Err(Failure::NoAnswer),
+                answer = &mut invited.answer => return answer.ok().flatten().ok_or(Refused::silence()),
+                () = over.cancelled() => return Err(Failure::NoAnswer.into()),
+                () = tokio::time::sleep_until(late) => return Err(Failure::NoAnswer.into()),
+                () = tokio::time::sleep_until(silent), if !alone => return Err(Refused::silence()),
                 Some(state) = invited.said.recv() => {
+                    alone |= matches!(state, DialogState::Trying(_) | DialogState::Early(..));
                     let DialogState::Early(_, response) = state else { continue };
                     let line = invited.line.clone();
                     let acknowledged = response.clone();
@@ -161,6 +188,7 @@ impl Attempt {
         media: Option<(LegSockets, Local)>,
         local: &Local,
     ) -> Result<Answered, Refused> {
+        self.way.office.learn(self.way.peer(), response);
         if response.status_code.kind() != StatusCodeKind::Successful {
             self.let_go(&line).await;
             return Err(Refused::of(response.status_code.code()));
@@ -186,11 +214,9 @@ impl Attempt {
         tokio::spawn(async move { release(&board, &line, None, "nobody waits any more").await });
     }
 
-    /// `before`: the Call-ID of an INVITE that asked for too short a session, and what it was told (RFC 4028 §7.4).
-    fn invite(&self, local: &Local, before: Option<(String, u32)>) -> Result<Invited, Failure> {
-        let (call_id, least) = before.unzip();
-        let (call, office) = (&self.call, &self.office);
-        let contact = office.contact_for(self.peer);
+    fn invite(&self, local: &Local, asked: &Asked, lead: &Lead) -> Result<Invited, Failure> {
+        let (call, office) = (&self.call, &self.way.office);
+        let contact = self.way.contact(&self.uri);
         let admitted = &call.admitted;
         let (stays, who) = (self.early.listener(), call.address_of(self.early.listener()));
         let caller = Uri {
@@ -203,19 +229,21 @@ impl Attempt {
             Header::Allow(crate::io::sip::door::ALLOW.into()),
             Header::Other("Sotto-Call".into(), call.id.to_string()),
         ];
-        headers.extend(office.policy.asks(least.unwrap_or(0)));
+        headers.extend(office.policy.asks(asked.least));
         headers.extend(self.headers.iter().cloned());
-        let login = call.board.trust.login(&self.uri).cloned();
+        let login = self.way.login(&call.board, &self.uri);
         let options = InviteOption {
             credential: login.as_ref().map(trust::for_stack),
             caller_display_name: admitted.display_name.clone().filter(|_| who == admitted.caller),
             caller,
             callee: self.uri.clone(),
+            destination: lead.destination.clone(),
+            route_set: self.way.routes(),
             contact,
             content_type: Some("application/sdp".into()),
             offer: Some(sdp::offer(local, &call.codecs_of(stays))),
             headers: Some(headers),
-            call_id,
+            call_id: Some(asked.call_id.clone()),
             ..InviteOption::default()
         };
         let (states, said) = office.dialogs.new_dialog_state_channel();

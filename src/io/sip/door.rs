@@ -50,6 +50,8 @@ pub struct Door {
     /// Makes our To tags: the same for every retransmission of a request, unguessable for everyone else.
     tags: RandomState,
     limits: Limits,
+    /// Whether nobody on the way can read what comes.
+    secure: bool,
 }
 
 /// Bytes a message may have.
@@ -75,12 +77,12 @@ pub enum Verdict {
 impl Door {
     /// Guards datagrams.
     pub fn new(board: Weak<Switchboard>) -> Self {
-        Door { board, endpoint: OnceLock::new(), tags: RandomState::new(), limits: DATAGRAM }
+        Door { board, endpoint: OnceLock::new(), tags: RandomState::new(), limits: DATAGRAM, secure: false }
     }
 
     /// Guards connections, which carry longer messages.
-    pub fn for_streams(self) -> Self {
-        Door { limits: STREAM, ..self }
+    pub fn for_streams(self, secure: bool) -> Self {
+        Door { limits: STREAM, secure, ..self }
     }
 
     /// Names the stack whose transactions count.
@@ -129,7 +131,7 @@ impl Door {
             let call_id = head.first("call-id").unwrap_or_default();
             board.line(call_id, tag).ok_or_else(gone)?;
         }
-        serves(head, key)?;
+        serves(head, key, self.secure)?;
         match head.method.as_str() {
             "CANCEL" => Err(gone()),
             "INVITE" if head.to_tag().is_none() => self.room(&board),
@@ -178,22 +180,25 @@ fn outsider(board: &Switchboard, head: &Head, from: &Origin) -> Result<(), Fault
 }
 
 /// Whether this is for us at all, whoever asks; `key` is what [`understood`] made of it.
-pub(super) fn serves(head: &Head, key: Result<TransactionKey, Fault>) -> Result<(), Fault> {
-    known(head)?;
+pub(super) fn serves(head: &Head, key: Result<TransactionKey, Fault>, secure: bool) -> Result<(), Fault> {
+    known(head, secure)?;
     key?;
     served(head)
 }
 
 /// Whether method and scheme are known at all; the stack drops others in silence.
-fn known(head: &Head) -> Result<(), Fault> {
+fn known(head: &Head, secure: bool) -> Result<(), Fault> {
     let method = head.method.as_str();
     if !method.parse::<Method>().is_ok_and(|m| m.to_string() == method) {
         return Err(Fault::new(501, format!("{method} is not known here")).with("Allow", ALLOW));
     }
-    if !head.uri.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("sip:")) {
-        return Err(Fault::new(416, "only sip: addresses are served here"));
+    match head.uri.split_once(':').map_or("", |(scheme, _)| scheme) {
+        scheme if scheme.eq_ignore_ascii_case("sip") => Ok(()),
+        // RFC 3261 §26.2.2: every part of its way is secured, or it is no such call.
+        scheme if scheme.eq_ignore_ascii_case("sips") && secure => Ok(()),
+        scheme if scheme.eq_ignore_ascii_case("sips") => Err(Fault::new(416, "sips: addresses are served over TLS")),
+        _ => Err(Fault::new(416, "only sip: and sips: addresses are served here")),
     }
-    Ok(())
 }
 
 /// Whether we serve what is asked for. OPTIONS outside of a dialog ends here, with its answer.

@@ -86,7 +86,7 @@ fn judged(bytes: &[u8], limits: &Limits, pass: impl FnOnce(&[u8]) -> Outcome) ->
         Read::Response if bytes.len() > limits.response => Outcome::Dropped,
         Read::Response => pass(bytes),
         Read::Faulty(head, fault) => answered(&head, &fault),
-        Read::Request(head) => match door::serves(&head, door::understood(&head, bytes, limits.head)) {
+        Read::Request(head) => match door::serves(&head, door::understood(&head, bytes, limits.head), false) {
             Ok(()) => pass(bytes),
             Err(_) if head.method == "ACK" => Outcome::Dropped,
             Err(fault) => answered(&head, &fault),

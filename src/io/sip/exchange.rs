@@ -8,9 +8,9 @@ use crate::io::sip::door::{Door, Origin};
 use crate::io::sip::flow::{Flow, sip_address};
 use crate::io::sip::message::parameter;
 use crate::io::sip::office::Timers;
-use crate::io::sip::resolve;
 use crate::io::sip::switchboard::Switchboard;
 use crate::io::sip::tls::Certificates;
+use crate::io::sip::web;
 use rsipstack::sip::prelude::HeadersExt;
 use rsipstack::sip::{Method, Request, SipMessage, StatusCode};
 use rsipstack::transaction::endpoint::EndpointInner;
@@ -22,6 +22,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -56,6 +57,20 @@ pub struct Exchange {
     flows: Mutex<Flows>,
     /// Connections being made, so that a burst of calls to one place makes one.
     dialling: Mutex<HashMap<Place, Arc<tokio::sync::Mutex<()>>>>,
+    /// The connections of calls that are being made, by Call-ID: until their first answer nothing else tells it.
+    steered: Mutex<HashMap<String, SipConnection>>,
+}
+
+/// While it is there, requests of a Call-ID go by the connection that was chosen for them.
+pub struct Steered {
+    exchange: Arc<Exchange>,
+    call_id: String,
+}
+
+impl Drop for Steered {
+    fn drop(&mut self) {
+        self.exchange.steered.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.call_id);
+    }
 }
 
 /// Whom a connection was made to: its address, and the name it was known by.
@@ -107,7 +122,7 @@ impl Exchange {
         layer.add_connection(hub.clone().into());
         let exchange = Arc::new(Exchange {
             listen,
-            door: Door::new(Arc::downgrade(board)).for_streams(),
+            door: Door::new(Arc::downgrade(board)).for_streams(listen.transport.is_secure()),
             board: Arc::downgrade(board),
             stop: stop.child_token(),
             timers,
@@ -117,6 +132,7 @@ impl Exchange {
             endpoint: OnceLock::new(),
             flows: Mutex::default(),
             dialling: Mutex::default(),
+            steered: Mutex::default(),
         });
         tokio::spawn(exchange.clone().dispatch(requests));
         Ok((exchange, layer))
@@ -216,14 +232,23 @@ impl Exchange {
 
     async fn accepted(self: &Arc<Self>, stream: TcpStream, from: SocketAddr) -> io::Result<Arc<Flow>> {
         prepare(&stream)?;
-        let flow = match &self.certificates {
-            None => Flow::open(stream, Origin { address: from, certified: None }, None, self).await,
+        match &self.certificates {
+            None => self.serve(stream, Origin { address: from, certified: None }).await,
             Some(certificates) => {
                 let (stream, certified) = certificates.accept(stream).await?;
-                Flow::open(stream, Origin { address: from, certified }, None, self).await
+                self.serve(stream, Origin { address: from, certified }).await
             }
-        };
-        flow.map_err(io::Error::other)
+        }
+    }
+
+    /// Serves what is inside of a connection that was made to us.
+    async fn serve<S: Stream>(self: &Arc<Self>, stream: S, origin: Origin) -> io::Result<Arc<Flow>> {
+        if !self.listen.transport.is_web() {
+            return Flow::open(stream, origin, None, self).await.map_err(io::Error::other);
+        }
+        let pages = self.board.upgrade().map(|board| board.config.sip.reach.origins.clone());
+        let socket = web::accept(stream, &pages.unwrap_or_default()).await?;
+        web::open(socket, origin, None, self).await.map_err(io::Error::other)
     }
 
     /// What the stack sends without naming a connection.
@@ -239,11 +264,20 @@ impl Exchange {
         }
     }
 
+    /// Requests of a Call-ID go by this connection until what is given back is dropped, or their dialog has another.
+    pub fn steer(self: &Arc<Self>, call_id: &str, connection: SipConnection) -> Steered {
+        let mut steered = self.steered.lock().unwrap_or_else(PoisonError::into_inner);
+        steered.insert(call_id.to_owned(), connection);
+        Steered { exchange: self.clone(), call_id: call_id.to_owned() }
+    }
+
     /// The connection that the dialog of a request goes by.
     fn led(&self, request: &Request) -> Option<SipConnection> {
         let call_id = request.call_id_header().ok()?.value();
         let tag = parameter(request.from_header().ok()?.value(), "tag")?;
-        self.board.upgrade()?.line(call_id, tag)?.flow()
+        let of_line = self.board.upgrade()?.line(call_id, tag).and_then(|line| line.flow());
+        let steered = || self.steered.lock().unwrap_or_else(PoisonError::into_inner).get(call_id).cloned();
+        of_line.or_else(steered)
     }
 
     /// Takes a request where its first Route or its URI says, the way RFC 3263 §4.3 says.
@@ -251,9 +285,10 @@ impl Exchange {
         let target = request.destination();
         let host = target.host().to_string();
         let mut why = io::Error::other("its address is of another family than ours, or has none");
-        let found = resolve::addresses(&target, self.listen.transport).await;
-        for address in found.into_iter().filter(|address| address.is_ipv4() == self.listen.address.is_ipv4()) {
-            match self.reach(address, &host).await {
+        let Some(board) = self.board.upgrade() else { return };
+        let found = board.resolver.hops(&target, &[self.listen.transport]).await;
+        for hop in found.into_iter().filter(|hop| hop.address.is_ipv4() == self.listen.address.is_ipv4()) {
+            match self.reach(hop.address, &host).await {
                 Ok(flow) => return drop(flow.connection().send(request.into(), None).await),
                 Err(error) => why = error,
             }
@@ -273,7 +308,7 @@ impl Exchange {
     }
 
     /// The connection to an address: the one that stands, or a new one.
-    async fn reach(self: &Arc<Self>, address: SocketAddr, host: &str) -> io::Result<Arc<Flow>> {
+    pub async fn reach(self: &Arc<Self>, address: SocketAddr, host: &str) -> io::Result<Arc<Flow>> {
         if let Some(flow) = self.standing(address, host) {
             return Ok(flow);
         }
@@ -304,16 +339,28 @@ impl Exchange {
     async fn dial(self: &Arc<Self>, address: SocketAddr, host: &str) -> io::Result<Arc<Flow>> {
         let stream = TcpStream::connect(address).await?;
         prepare(&stream)?;
-        let flow = match &self.certificates {
-            None => Flow::open(stream, Origin { address, certified: None }, Some(host), self).await,
+        match &self.certificates {
+            None => self.use_of(stream, Origin { address, certified: None }, host).await,
             Some(certificates) => {
                 let (stream, certified) = certificates.connect(stream, host).await?;
-                Flow::open(stream, Origin { address, certified }, Some(host), self).await
+                self.use_of(stream, Origin { address, certified }, host).await
             }
-        };
-        flow.map_err(io::Error::other)
+        }
+    }
+
+    /// Uses what is inside of a connection that we made.
+    async fn use_of<S: Stream>(self: &Arc<Self>, stream: S, origin: Origin, host: &str) -> io::Result<Arc<Flow>> {
+        if !self.listen.transport.is_web() {
+            return Flow::open(stream, origin, Some(host), self).await.map_err(io::Error::other);
+        }
+        let socket = web::connect(stream, origin.address, self.listen.transport.is_secure()).await?;
+        web::open(socket, origin, Some(host), self).await.map_err(io::Error::other)
     }
 }
+
+/// What connections are made of, TLS or not.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
 
 /// Small messages go at once, and a peer that is gone without a word is noticed within two minutes.
 fn prepare(stream: &TcpStream) -> io::Result<()> {

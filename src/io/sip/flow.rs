@@ -1,4 +1,4 @@
-//! One connection that carries SIP: TCP, or what is inside of TLS.
+//! One connection that carries SIP: TCP, or what is inside of TLS. What a WebSocket makes of one is `web`.
 //!
 //! ```text
 //! peer ─► read: framed, judged at the door ─┬─► stack
@@ -32,11 +32,11 @@ use tokio_util::sync::CancellationToken;
 /// earlier; RFC 5923 leaves the rest to us, and a call may say nothing for an hour.
 const IDLE: Duration = Duration::from_secs(2 * 3600);
 /// Bytes that may wait to be written: some hundred messages.
-const BACKLOG: usize = 256 * 1024;
+pub(super) const BACKLOG: usize = 256 * 1024;
 /// Answers of the door that wait to be written. When it is full the connection is not read.
 const ANSWERS: usize = 16;
 /// Bytes read at once.
-const CHUNK: usize = 16 * 1024;
+pub(super) const CHUNK: usize = 16 * 1024;
 
 /// One connection.
 pub struct Flow {
@@ -44,14 +44,22 @@ pub struct Flow {
     pub origin: Origin,
     channel: ChannelConnection,
     answers: mpsc::Sender<Vec<u8>>,
-    gone: CancellationToken,
+    pub(super) gone: CancellationToken,
     /// Whether something came on it that we serve.
     proven: AtomicBool,
 }
 
+/// What is to be written on a connection.
+pub(super) struct Outlet {
+    /// The door's answers.
+    pub answers: mpsc::Receiver<Vec<u8>>,
+    /// The stack's messages. There is no bound: the writer takes all that comes at once and keeps the bound.
+    pub messages: TransportReceiver,
+}
+
 /// Why a connection ended; peers are not to blame for the first.
 #[derive(Debug, thiserror::Error)]
-enum Over {
+pub(super) enum Over {
     #[error("closed")]
     Closed,
     #[error("nothing came in time")]
@@ -64,6 +72,8 @@ enum Over {
     Noise,
     #[error("what we write is not read")]
     Stalled,
+    #[error("{0}")]
+    Web(Box<tokio_tungstenite::tungstenite::Error>),
 }
 
 impl Flow {
@@ -77,16 +87,7 @@ impl Flow {
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
     {
-        let (answers, answered) = mpsc::channel(ANSWERS);
-        // The stack's side. It has no bound: the writer takes all that comes at once and keeps the bound.
-        let (to_peer, from_stack) = mpsc::unbounded_channel();
-        let (_, nothing) = mpsc::unbounded_channel();
-        let gone = exchange.stop.child_token();
-        let address = sip_address(exchange.listen.transport, origin.address);
-        let channel = ChannelConnection::create_connection(nothing, to_peer, address, Some(gone.clone())).await?;
-        let flow = Arc::new(Flow { origin, channel, answers, gone, proven: AtomicBool::new(false) });
-        // Before anything is read of it: what comes is asked for its origin at once.
-        exchange.remember(&flow, dialled);
+        let (flow, outlet) = Flow::begin(origin, dialled, exchange).await?;
         let (reader, writer) = tokio::io::split(stream);
         let (reading, writing, exchange) = (flow.clone(), flow.clone(), exchange.clone());
         let stall = exchange.timers.whole();
@@ -95,13 +96,28 @@ impl Flow {
             reading.end(over, &exchange);
         });
         tokio::spawn(async move {
-            let over = writing.gone.run_until_cancelled(write(writer, answered, from_stack, stall)).await;
-            if let Some(Over::Stalled) = over {
-                tracing::warn!(peer = %writing.origin.address, "a SIP connection is closed: what we write is not read");
-            }
-            writing.gone.cancel();
+            let over = writing.gone.run_until_cancelled(write(writer, outlet, stall)).await;
+            writing.written(over);
         });
         Ok(flow)
+    }
+
+    /// A connection that nobody reads or writes yet.
+    pub(super) async fn begin(
+        origin: Origin,
+        dialled: Option<&str>,
+        exchange: &Arc<Exchange>,
+    ) -> rsipstack::Result<(Arc<Flow>, Outlet)> {
+        let (answers, answered) = mpsc::channel(ANSWERS);
+        let (to_peer, messages) = mpsc::unbounded_channel();
+        let (_, nothing) = mpsc::unbounded_channel();
+        let gone = exchange.stop.child_token();
+        let address = sip_address(exchange.listen.transport, origin.address);
+        let channel = ChannelConnection::create_connection(nothing, to_peer, address, Some(gone.clone())).await?;
+        let flow = Arc::new(Flow { origin, channel, answers, gone, proven: AtomicBool::new(false) });
+        // Before anything is read of it: what comes is asked for its origin at once.
+        exchange.remember(&flow, dialled);
+        Ok((flow, Outlet { answers: answered, messages }))
     }
 
     /// The stack's name for it.
@@ -119,7 +135,21 @@ impl Flow {
         self.gone.cancelled().await;
     }
 
-    fn end(&self, over: Option<Over>, exchange: &Exchange) {
+    /// Whether something came on it that we serve.
+    pub(super) fn is_proven(&self) -> bool {
+        self.proven.load(Ordering::Relaxed)
+    }
+
+    /// Nothing is written on it any more.
+    pub(super) fn written(&self, over: Option<Over>) {
+        if let Some(Over::Stalled) = over {
+            tracing::warn!(peer = %self.origin.address, "a SIP connection is closed: what we write is not read");
+        }
+        self.gone.cancel();
+    }
+
+    /// Nothing is read of it any more.
+    pub(super) fn end(&self, over: Option<Over>, exchange: &Exchange) {
         self.gone.cancel();
         exchange.forget(self);
         let peer = self.origin.address;
@@ -136,7 +166,7 @@ impl Flow {
         loop {
             let patience = match began {
                 Some(began) => began + exchange.timers.whole(),
-                None if self.proven.load(Ordering::Relaxed) => Instant::now() + IDLE,
+                None if self.is_proven() => Instant::now() + IDLE,
                 None => opened + exchange.timers.unproven(),
             };
             match tokio::time::timeout_at(patience, reader.read(&mut chunk)).await {
@@ -167,22 +197,26 @@ impl Flow {
     }
 
     async fn take(&self, frame: Frame, exchange: &Exchange) -> Result<(), Over> {
-        let bytes = match frame {
-            Frame::Ping => return self.answer(b"\r\n".to_vec()).await,
-            Frame::Message(bytes) => bytes,
-        };
-        match exchange.door.judge(&bytes, &self.origin) {
+        match frame {
+            Frame::Ping => self.answer(b"\r\n".to_vec()).await,
+            Frame::Message(bytes) => self.judged(&bytes, exchange).await,
+        }
+    }
+
+    /// A message that came.
+    pub(super) async fn judged(&self, bytes: &[u8], exchange: &Exchange) -> Result<(), Over> {
+        match exchange.door.judge(bytes, &self.origin) {
             Verdict::Noise => Err(Over::Noise),
             Verdict::Drop => Ok(()),
             Verdict::Answer(head, fault) => {
                 let (answer, _) = exchange.door.response(&head, &fault, self.origin.address);
                 self.answer(answer).await
             }
-            Verdict::Pass => self.pass(&bytes, exchange),
+            Verdict::Pass => self.pass(bytes, exchange),
         }
     }
 
-    async fn answer(&self, bytes: Vec<u8>) -> Result<(), Over> {
+    pub(super) async fn answer(&self, bytes: Vec<u8>) -> Result<(), Over> {
         self.answers.send(bytes).await.map_err(|_| Over::Closed)
     }
 
@@ -215,12 +249,8 @@ impl Flow {
 }
 
 /// What goes to the peer, in the order in which it is told; of which something must move within `stall`.
-async fn write<S: AsyncWrite>(
-    mut writer: WriteHalf<S>,
-    mut answers: mpsc::Receiver<Vec<u8>>,
-    mut from_stack: TransportReceiver,
-    stall: Duration,
-) -> Over {
+async fn write<S: AsyncWrite>(mut writer: WriteHalf<S>, outlet: Outlet, stall: Duration) -> Over {
+    let Outlet { mut answers, messages: mut from_stack } = outlet;
     let (mut backlog, mut moved, mut unflushed) = (BytesMut::new(), Instant::now(), false);
     loop {
         let idle = backlog.is_empty() && !unflushed;
@@ -267,6 +297,8 @@ pub fn stack_transport(transport: Transport) -> rsipstack::sip::Transport {
         Transport::Udp => rsipstack::sip::Transport::Udp,
         Transport::Tcp => rsipstack::sip::Transport::Tcp,
         Transport::Tls => rsipstack::sip::Transport::Tls,
+        Transport::Ws => rsipstack::sip::Transport::Ws,
+        Transport::Wss => rsipstack::sip::Transport::Wss,
     }
 }
 

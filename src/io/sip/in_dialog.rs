@@ -16,7 +16,7 @@ use crate::io::sip::refer::Refer;
 use crate::io::sip::timer::Session;
 use rsipstack::sip::prelude::HeadersExt;
 use rsipstack::sip::typed::Contact;
-use rsipstack::sip::{Header, Method, SipMessage, StatusCode};
+use rsipstack::sip::{Header, Method, Scheme, SipMessage, StatusCode, Uri};
 use rsipstack::transaction::{Transaction, TransactionState};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -300,7 +300,9 @@ pub(super) fn key(body: &[u8]) -> Option<Key> {
 
 fn contact(line: &Line, transaction: &Transaction) -> Header {
     let peer = source(transaction).map_or(line.office.local.ip(), |from| from.ip());
-    let uri = line.office.contact_for(peer);
+    // What it began with it goes on with: sip or sips (RFC 3261 §12.1.1).
+    let scheme = line.dialog.snapshot().local_contact.and_then(|contact| contact.scheme);
+    let uri = Uri { scheme: scheme.or(Some(Scheme::Sip)), ..line.office.contact_for(peer) };
     if line.is_recording() { fork::contact(uri) } else { Contact::from(uri).into() }
 }
 

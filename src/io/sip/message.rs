@@ -139,7 +139,7 @@ fn start_line(head: &mut Head, line: &str) -> Result<(), Fault> {
         // RFC 3261 §19.1.1: headers have no place in a Request-URI.
         return Err(Fault::bad("the Request-URI must not carry headers"));
     }
-    let host = place.trim_start_matches("sip:").split(';').next().unwrap_or_default();
+    let host = place.trim_start_matches("sips:").trim_start_matches("sip:").split(';').next().unwrap_or_default();
     if !place.contains("//") && !host.starts_with('[') && host.matches(':').count() > 1 {
         return Err(Fault::bad("an IPv6 address in the Request-URI must stand in brackets"));
     }

@@ -73,6 +73,8 @@ mod tls;
 mod transfer;
 mod trust;
 mod waiting;
+mod way;
+mod web;
 mod whom;
 
 pub use office::Timers;
@@ -82,7 +84,7 @@ pub use switchboard::Limits;
 pub use trust::Registrations;
 
 use crate::call::sdp::Srtp;
-use crate::config::{Config, Listen, Step, Transport};
+use crate::config::{Config, Listen, Step};
 use crate::io::conversation::Conversations;
 use crate::io::journal::Journal;
 use crate::io::shard::Shard;
@@ -135,7 +137,7 @@ pub enum StartError {
     Bind(Listen, io::Error),
     /// The files of TLS are unusable.
     #[error("[sip] {0}")]
-    Tls(#[from] tls::TlsError),
+    Tls(#[from] crate::config::TlsError),
     /// There is nothing to listen on.
     #[error("[sip] listen names no address")]
     NoAddress,
@@ -248,7 +250,7 @@ impl SipServer {
 fn warn_of_readable_keys(config: &Config) {
     const WHY: &str = "SRTP is required, but its keys travel in SIP over UDP or TCP, unencrypted: who can read the SIP \
                        can listen to the call. Use TLS, or keep the SIP inside a network you trust, or a tunnel";
-    if config.sip.listen.iter().all(|listen| listen.transport == Transport::Tls) {
+    if config.sip.listen.iter().all(|listen| listen.transport.is_secure()) {
         return;
     }
     for trunk in config.trunks.iter().filter(|t| t.srtp == Srtp::Required) {

@@ -1,7 +1,7 @@
 //! One listening address: a SIP stack of its own, so that its Via and Contact always name the address that a peer
 //! reached (the stack below advertises a single address each).
 
-use crate::config::{Listen, Transport};
+use crate::config::{Listen, Network, Transport};
 use crate::io::sip::USER_AGENT;
 use crate::io::sip::cloakroom::Cloakroom;
 use crate::io::sip::datagrams::Datagrams;
@@ -9,28 +9,33 @@ use crate::io::sip::door::{Door, Origin};
 use crate::io::sip::exchange::Exchange;
 use crate::io::sip::flow::stack_transport;
 use crate::io::sip::inspectors::Inspectors;
+use crate::io::sip::message::parameter;
+use crate::io::sip::resolve::Names;
 use crate::io::sip::switchboard::Switchboard;
 use crate::io::sip::timer::Policy;
 use crate::io::sip::tls::Certificates;
 use async_trait::async_trait;
 use rsipstack::EndpointBuilder;
 use rsipstack::dialog::dialog_layer::DialogLayer;
-use rsipstack::sip::uri::ParamsExt;
-use rsipstack::sip::{Auth, Host, Param, Scheme, SipMessage, Uri};
+use rsipstack::sip::prelude::HeadersExt;
+use rsipstack::sip::{Auth, Host, Param, Response, Scheme, SipMessage, Uri};
 use rsipstack::transaction::endpoint::{EndpointInnerRef, EndpointOption, TransportEventInspector};
 use rsipstack::transaction::{Endpoint, TransactionReceiver};
 use rsipstack::transport::connection::TransportEvent;
 use rsipstack::transport::udp::UdpConnection;
 use rsipstack::transport::{SipConnection, TransportLayer};
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 /// Enough for a burst of some thousand requests while the machine is busy elsewhere.
 const RECEIVE_BUFFER: usize = 4 << 20;
+/// Peers of which we remember where they saw us; registrars and trunks, not telephones.
+const MOST_SEEN: usize = 1024;
 
 /// The timers of RFC 3261 §17.1.1.1 that all others follow from.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +68,11 @@ impl Timers {
         self.t1.saturating_mul(120)
     }
 
+    /// How often a WebSocket is asked whether it stands: every 30 s, before NATs forget it.
+    pub fn ping(&self) -> Duration {
+        self.t1.saturating_mul(60)
+    }
+
     /// How long a connection stays on which nothing that we serve has come: 30 s.
     pub fn unproven(&self) -> Duration {
         self.t1.saturating_mul(60)
@@ -84,6 +94,10 @@ pub struct Office {
     /// What its lines want of session timers.
     pub policy: Policy,
     external: Option<IpAddr>,
+    /// Peers that reach us by the address that we listen on.
+    inside: Vec<Network>,
+    /// Where peers that answered us saw us, by their address: behind a NAT that is not where we are.
+    seen: Mutex<HashMap<IpAddr, SocketAddr>>,
     carrier: Carrier,
 }
 
@@ -111,7 +125,8 @@ impl Ground {
         let local = socket.local_addr()?;
         let advertised = external(board, local).map(|ip| SocketAddr::new(ip, local.port()));
         let door = Arc::new(Door::new(Arc::downgrade(board)));
-        let layer = TransportLayer::new(stop.child_token());
+        let names = Names { resolver: board.resolver.clone(), transport: Transport::Udp, ipv4: local.is_ipv4() };
+        let layer = TransportLayer::new_with_domain_resolver(stop.child_token(), Box::new(names));
         let datagrams = Arc::new(Datagrams::new(socket, door.clone(), bodies));
         let udp = UdpConnection::from_socket(datagrams, advertised, Some(stop.child_token())).await;
         layer.add_transport(udp.map_err(io::Error::other)?.into());
@@ -165,8 +180,10 @@ impl Office {
         let bodies = Cloakroom::default();
         let ground = match listen.transport {
             Transport::Udp => Ground::of_datagrams(listen, board, bodies.clone(), stop).await?,
-            Transport::Tcp => Ground::of_connections(listen, board, None, timers, stop).await?,
-            Transport::Tls => Ground::of_connections(listen, board, certificates, timers, stop).await?,
+            Transport::Tcp | Transport::Ws => Ground::of_connections(listen, board, None, timers, stop).await?,
+            Transport::Tls | Transport::Wss => {
+                Ground::of_connections(listen, board, certificates, timers, stop).await?
+            }
         };
         let endpoint = EndpointBuilder::new()
             .with_cancel_token(stop.clone())
@@ -185,12 +202,19 @@ impl Office {
         let dialogs = Arc::new(DialogLayer::new(inner.clone()));
         let external = external(board, ground.local);
         let policy = Policy::from(&board.config.sip);
-        let (transport, local, carrier) = (listen.transport, ground.local, ground.carrier);
-        Ok((
-            Arc::new(Office { endpoint: inner, dialogs, transport, local, timers, policy, external, carrier }),
-            endpoint,
-            incoming,
-        ))
+        let office = Office {
+            endpoint: inner,
+            dialogs,
+            local: ground.local,
+            transport: listen.transport,
+            timers,
+            policy,
+            external,
+            inside: board.config.sip.reach.local_networks.clone(),
+            seen: Mutex::default(),
+            carrier: ground.carrier,
+        };
+        Ok((Arc::new(office), endpoint, incoming))
     }
 
     /// Connections that stand.
@@ -199,6 +223,34 @@ impl Office {
             Carrier::Datagrams(_) => 0,
             Carrier::Connections(exchange) => exchange.connections(),
         }
+    }
+
+    /// Its connections, where it has any.
+    pub fn exchange(&self) -> Option<&Arc<Exchange>> {
+        match &self.carrier {
+            Carrier::Datagrams(_) => None,
+            Carrier::Connections(exchange) => Some(exchange),
+        }
+    }
+
+    /// A peer's answer tells where it saw us (RFC 3581 §4); whether that is news. Only what it is told itself depends on it.
+    /// Connections go by their own way back.
+    pub fn learn(&self, peer: IpAddr, response: &Response) -> bool {
+        if self.transport != Transport::Udp {
+            return false;
+        }
+        let Some(seen) = response.via_header().ok().and_then(|via| seen(via.value(), self.local)) else { return false };
+        let mut all = self.seen();
+        let known = all.get(&peer).copied().unwrap_or(self.local);
+        if known == seen || (all.len() >= MOST_SEEN && !all.contains_key(&peer)) {
+            return false;
+        }
+        all.insert(peer, seen);
+        true
+    }
+
+    fn seen(&self) -> MutexGuard<'_, HashMap<IpAddr, SocketAddr>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where a request came from.
@@ -210,18 +262,33 @@ impl Office {
         of_connection.unwrap_or(Origin { address, certified: None })
     }
 
-    /// The address at which `peer` reaches us, for SDP and Contact.
+    /// The address at which `peer` reaches us, for SDP.
     pub fn address_for(&self, peer: IpAddr) -> IpAddr {
-        self.external.unwrap_or_else(|| match self.local.ip() {
-            ip if ip.is_unspecified() => route_to(peer).unwrap_or(ip),
-            ip => ip,
-        })
+        self.place_for(peer).ip()
+    }
+
+    /// Where `peer` reaches us: as the configuration has it, as the peer itself has seen it, or where we are.
+    fn place_for(&self, peer: IpAddr) -> SocketAddr {
+        let port = self.local.port();
+        let external = self.external.filter(|_| !self.inside.iter().any(|network| network.contains(peer)));
+        if let Some(ip) = external {
+            return SocketAddr::new(ip, port);
+        }
+        if self.external.is_none()
+            && let Some(seen) = self.seen().get(&peer)
+        {
+            return *seen;
+        }
+        match self.local.ip() {
+            ip if ip.is_unspecified() => SocketAddr::new(route_to(peer).unwrap_or(ip), port),
+            ip => SocketAddr::new(ip, port),
+        }
     }
 
     /// Whether an address of SIP is this one.
     pub fn is_at(&self, uri: &Uri) -> bool {
         let Host::IpAddr(ip) = uri.host() else { return false };
-        let usual = if self.transport == Transport::Tls { 5061 } else { 5060 };
+        let usual = self.transport.port();
         let port = uri.host_with_port.port.map_or(usual, |port| port.0);
         let listens = self.local.ip() == *ip || self.local.ip().is_unspecified() && route_to(*ip) == Some(*ip);
         port == self.local.port() && (listens || self.external == Some(*ip))
@@ -232,11 +299,13 @@ impl Office {
         Uri {
             scheme: Some(Scheme::Sip),
             auth: Some(Auth { user: "sotto".into(), password: None }),
-            host_with_port: SocketAddr::new(self.address_for(peer), self.local.port()).into(),
+            host_with_port: self.place_for(peer).into(),
             // RFC 3261 §19.1.1: without it UDP is meant.
             params: match self.transport {
                 Transport::Udp => Vec::new(),
                 Transport::Tcp | Transport::Tls => vec![Param::Transport(stack_transport(self.transport))],
+                // RFC 7118 §5.3: one name for both.
+                Transport::Ws | Transport::Wss => vec![Param::Transport(stack_transport(Transport::Ws))],
             },
             ..Uri::default()
         }
@@ -271,16 +340,34 @@ fn route_to(peer: IpAddr) -> Option<IpAddr> {
     Some(socket.local_addr().ok()?.ip())
 }
 
-/// Of `offices`, the one that can reach `target`: `near` where it can, else the first of the same address family and
-/// transport. A target that names no transport is reached by UDP (RFC 3263 §4.1), or, without that, as `near` is.
-pub fn able_to_reach(offices: &[Arc<Office>], near: &Arc<Office>, target: &Uri) -> Option<Arc<Office>> {
-    let family = |o: &Arc<Office>| match target.host() {
-        Host::IpAddr(ip) => o.local.is_ipv4() == ip.is_ipv4(),
-        Host::Domain(_) => true,
-    };
-    let all = || [near].into_iter().chain(offices).filter(|o| family(o));
-    match target.transport() {
-        Some(asked) => all().find(|o| stack_transport(o.transport) == *asked).cloned(),
-        None => all().find(|o| o.transport == Transport::Udp).or_else(|| all().next()).cloned(),
+/// Where the peer saw us that answered with this Via, if it says so; `local` fills in what it leaves out.
+fn seen(via: &str, local: SocketAddr) -> Option<SocketAddr> {
+    let received = parameter(via, "received").and_then(|ip| ip.trim_matches(['[', ']']).parse::<IpAddr>().ok());
+    let port = parameter(via, "rport").and_then(|port| port.parse::<u16>().ok()).filter(|port| *port != 0);
+    let ip = received.unwrap_or(local.ip());
+    let usable = !ip.is_unspecified() && ip.is_ipv4() == local.is_ipv4() && (received.is_some() || port.is_some());
+    usable.then(|| SocketAddr::new(ip, port.unwrap_or(local.port())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_via_tells_where_we_were_seen() {
+        let local: SocketAddr = "192.168.1.5:5060".parse().unwrap();
+        for (parameters, place) in [
+            (";received=203.0.113.9;rport=40000", Some("203.0.113.9:40000")),
+            (";received=203.0.113.9;rport", Some("203.0.113.9:5060")),
+            (";rport=5060", Some("192.168.1.5:5060")),
+            (";rport", None),
+            ("", None),
+            (";received=0.0.0.0;rport=1", None),
+            (";received=2001:db8::1;rport=1", None),
+            (";received=nonsense;rport=0", None),
+        ] {
+            let via = format!("SIP/2.0/UDP 192.168.1.5:5060;branch=z9hG4bK1{parameters}");
+            assert_eq!(seen(&via, local), place.map(|place| place.parse().unwrap()), "{parameters}");
+        }
     }
 }

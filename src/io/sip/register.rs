@@ -6,9 +6,8 @@ use crate::io::clock;
 use crate::io::sip::challenges;
 use crate::io::sip::digest::Asked;
 use crate::io::sip::message::{parameter, split_list};
-use crate::io::sip::office::{Office, able_to_reach};
-use crate::io::sip::resolve;
 use crate::io::sip::switchboard::Switchboard;
+use crate::io::sip::way::{Lead, Way};
 use rsipstack::sip::typed::{From, To};
 use rsipstack::sip::{Auth, Header, HostWithPort, Method, Request, Response, Scheme, SipMessage, StatusCodeKind, Uri};
 use rsipstack::transaction::Transaction;
@@ -26,9 +25,9 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// Why a registrar would not have us.
 #[derive(Debug, thiserror::Error)]
 enum Refused {
-    #[error("no [sip] listen address has its address family and transport")]
+    #[error("it leads nowhere that a [sip] listen address can reach")]
     Office,
-    #[error("it has no address")]
+    #[error("it is no address")]
     Address,
     #[error("{0} {1}")]
     Status(u16, String),
@@ -36,6 +35,8 @@ enum Refused {
     Proof,
     #[error("it does not answer")]
     Silent,
+    #[error("no connection to it could be made: {0}")]
+    Connection(#[from] std::io::Error),
     #[error("{0}")]
     Stack(Box<rsipstack::Error>),
 }
@@ -115,22 +116,36 @@ impl Extension {
         t1.saturating_mul(10).saturating_mul(1 << failures.min(5)).min(t1.saturating_mul(240))
     }
 
-    /// Registers with one registrar: for how long, and what addresses it has.
+    /// Registers with one registrar, at the first of its places that has us: for how long, and what addresses it has.
     async fn register(&mut self, registrar: &str, expires: Duration) -> Result<(Duration, Vec<IpAddr>), Refused> {
         let registrar = Uri::try_from(registrar).map_err(|_| Refused::Address)?;
         let near = self.board.offices().first().ok_or(Refused::Office)?;
-        let office = able_to_reach(self.board.offices(), near, &registrar).ok_or(Refused::Office)?;
-        let addresses = resolve::addresses(&registrar, office.transport).await;
-        let addresses: Vec<IpAddr> = addresses.into_iter().map(|a| a.ip().to_canonical()).collect();
-        let peer = *addresses.first().ok_or(Refused::Address)?;
-        let contact =
-            Uri { auth: Some(Auth { user: self.what.login.user.clone(), password: None }), ..office.contact_for(peer) };
-        let (mut proof, mut wanted, mut answered) = (None, expires, false);
+        let ways = Way::all(&self.board, near, &registrar).await;
+        let addresses = ways.iter().map(|way| way.peer().to_canonical()).collect();
+        let mut refused = Refused::Office;
+        for way in ways {
+            match self.register_at(&way, &registrar, expires).await {
+                Ok(granted) => return Ok((granted, addresses)),
+                // RFC 3263 §4.3.
+                Err(why @ (Refused::Silent | Refused::Status(503, _) | Refused::Connection(_))) => refused = why,
+                Err(why) => return Err(why),
+            }
+        }
+        Err(refused)
+    }
+
+    async fn register_at(&mut self, way: &Way, registrar: &Uri, expires: Duration) -> Result<Duration, Refused> {
+        let lead = way.open(&self.call_id).await?;
+        let (mut proof, mut wanted, mut answered, mut old) = (None, expires, false, None);
         for _ in 0..ROUNDS {
-            let request = self.request(&office, &registrar, &contact, wanted, proof.take())?;
-            let response = send(&office, request).await?;
+            let contact = self.contact(way);
+            let request = self.request(way, registrar, (&contact, old.as_ref()), wanted, proof.take())?;
+            let response = send(way, &lead, request).await?;
+            let moved = way.office.learn(way.peer(), &response);
             match response.status_code.code() {
-                200..300 => return Ok((granted(&response, &contact, wanted), addresses)),
+                // It has us where nobody finds us: once more, as it sees us.
+                200..300 if moved && old.is_none() && !expires.is_zero() => old = Some(contact),
+                200..300 => return Ok(granted(&response, &contact, wanted)),
                 status @ (401 | 407) => {
                     let challenge = challenges::asked(&response).ok_or(Refused::Proof)?;
                     if answered && !challenge.stale {
@@ -144,24 +159,31 @@ impl Extension {
                         407 => Header::ProxyAuthorization(value.into()),
                         _ => Header::Authorization(value.into()),
                     });
+                    continue;
                 }
                 423 => {
                     let least = seconds(other(&response, "Min-Expires")).filter(|least| *least > wanted);
                     wanted = least.ok_or(Refused::Status(423, "without a longer Min-Expires".into()))?;
                     self.expires = wanted;
-                    answered = false;
                 }
                 status => return Err(Refused::Status(status, response.status_code.text().into())),
             }
+            answered = false;
         }
         Err(Refused::Proof)
     }
 
+    fn contact(&self, way: &Way) -> Uri {
+        let user = self.what.login.user.clone();
+        Uri { auth: Some(Auth { user, password: None }), ..way.office.contact_for(way.peer()) }
+    }
+
+    /// `contacts`: where we are, and where we were for this registrar before.
     fn request(
         &mut self,
-        office: &Office,
+        way: &Way,
         registrar: &Uri,
-        contact: &Uri,
+        (contact, old): (&Uri, Option<&Uri>),
         expires: Duration,
         proof: Option<Header>,
     ) -> Result<Request, Refused> {
@@ -174,12 +196,16 @@ impl Extension {
         };
         let from = From { display_name: None, uri: own.clone(), params: Vec::new() }.with_tag(self.tag.clone().into());
         let to = To { display_name: None, uri: own, params: Vec::new() };
-        let via = office.endpoint.get_via(None, None)?;
+        let endpoint = &way.office.endpoint;
+        let via = endpoint.get_via(None, None)?;
         let call_id = Some(self.call_id.clone().into());
-        let mut request =
-            office.endpoint.make_request(Method::Register, registrar.clone(), via, from, to, self.cseq, call_id);
+        let mut request = endpoint.make_request(Method::Register, registrar.clone(), via, from, to, self.cseq, call_id);
+        request.headers.extend(way.routes().into_iter().map(|route| Header::Route(route.into())).collect());
         let seconds = expires.as_secs();
         request.headers.push(Header::Contact(format!("<{contact}>;expires={seconds}").into()));
+        request
+            .headers
+            .extend(old.map(|old| Header::Contact(format!("<{old}>;expires=0").into())).into_iter().collect());
         request.headers.push(Header::Expires((seconds as u32).into()));
         request.headers.push(Header::Allow(crate::io::sip::door::ALLOW.into()));
         request.headers.extend(proof.into_iter().collect());
@@ -201,9 +227,11 @@ impl Extension {
     }
 }
 
-async fn send(office: &Office, request: Request) -> Result<Response, Refused> {
+async fn send(way: &Way, lead: &Lead, request: Request) -> Result<Response, Refused> {
     let key = TransactionKey::from_request(&request, TransactionRole::Client)?;
-    let mut transaction = Transaction::new_client(key, request, office.endpoint.clone(), None);
+    let office = &way.office;
+    let mut transaction = Transaction::new_client(key, request, office.endpoint.clone(), lead.connection.clone());
+    transaction.destination = lead.destination.clone();
     transaction.send().await?;
     let answer = async {
         while let Some(message) = transaction.receive().await {

@@ -3,23 +3,25 @@
 //! In come a call, an address and a mode; what came of it is told by events: `supervisor.joined`, or `supervisor.missed`
 //! with the reason. Whoever asks answers for whom they let in: the rules of `[[supervise]]` are for those who call us.
 
-use crate::call::sdp::{self, Description, Local, Srtp, Terms};
+use crate::call::sdp::{self, Description, Local, Terms};
 use crate::call::{Ack, Command};
 use crate::event::{Address, Event, Mode, What};
 use crate::id::{CallId, LegId};
+use crate::io::clock;
 use crate::io::rtp::LegSockets;
 use crate::io::sip::controller::{End, Message, open_media, release};
 use crate::io::sip::dial;
 use crate::io::sip::endings::{About, Watch};
 use crate::io::sip::line::{Line, Side};
-use crate::io::sip::office::{Office, able_to_reach};
+use crate::io::sip::office::Office;
 use crate::io::sip::registry::Entry;
 use crate::io::sip::supervisor::{self, Supervisor, Who};
 use crate::io::sip::switchboard::Switchboard;
 use crate::io::sip::trust;
+use crate::io::sip::way::{Lead, Way};
 use crate::media::codec::Codec;
 use rsipstack::dialog::invitation::InviteOption;
-use rsipstack::sip::{Header, Host, Response, StatusCodeKind, Uri};
+use rsipstack::sip::{Header, Host, Response, Scheme, StatusCodeKind, Uri};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,25 +56,24 @@ struct Summons {
     to: Address,
     callee: Uri,
     mode: Mode,
-    office: Arc<Office>,
-    peer: IpAddr,
+    near: Arc<Office>,
 }
 
 /// Begins to call `to`. Answers before their telephone rings.
 pub fn begin(board: Arc<Switchboard>, call: CallId, entry: Entry, to: &str, mode: Mode) -> Result<(), Unsummoned> {
     let callee = Uri::try_from(to).map_err(|_| Unsummoned::Address)?;
-    if !to.starts_with("sip:") || callee.user().is_none_or(str::is_empty) {
+    if !matches!(callee.scheme, Some(Scheme::Sip | Scheme::Sips)) || callee.user().is_none_or(str::is_empty) {
         return Err(Unsummoned::Address);
     }
     board.room(0).map_err(|_| Unsummoned::Closed)?;
     let near = board.offices().first().cloned().ok_or(Unsummoned::Closed)?;
-    let ip = match callee.host() {
-        Host::IpAddr(ip) => Some(*ip),
-        Host::Domain(_) => None,
-    };
-    let office = able_to_reach(board.offices(), &near, &callee).ok_or(Unsummoned::Family)?;
-    let peer = ip.unwrap_or(office.local.ip());
-    let summons = Summons { board, call, entry, to: to.into(), callee, mode, office, peer };
+    let speaks = |ip: &IpAddr| board.offices().iter().any(|office| office.local.is_ipv4() == ip.is_ipv4());
+    if let (Host::IpAddr(ip), None) = (callee.host(), board.proxy_for(&callee))
+        && !speaks(ip)
+    {
+        return Err(Unsummoned::Family);
+    }
+    let summons = Summons { board, call, entry, to: to.into(), callee, mode, near };
     tokio::spawn(async move {
         if let Err(end) = summons.run().await {
             summons.missed(end.reason).await;
@@ -85,17 +86,20 @@ impl Summons {
     /// Until the supervisor's line has ended, or was never up.
     async fn run(&self) -> Result<(), End> {
         let mut endings = self.board.endings.watch(self.call);
-        let srtp = self.board.trunk(self.peer).map(|trunk| trunk.srtp).unwrap_or_default();
-        let (sockets, local) = open_media(&self.office, self.peer, &self.board, srtp)?;
+        let call_id = format!("{:016x}@sotto", clock::random());
+        let (way, lead) = self.way(&call_id).await?;
+        let srtp = self.board.trunk(way.peer()).map(|trunk| trunk.srtp).unwrap_or_default();
+        let (sockets, local) = open_media(&way.office, way.peer(), &self.board, srtp)?;
         let (mailbox, messages) = mpsc::channel::<Message>(MAILBOX);
-        let (line, answer) = self.invite(&local, srtp, mailbox)?;
+        let terms = Terms { srtp, ..local.terms() };
+        let (line, answer) = self.invite(&way, (&lead, call_id), (&local, terms), mailbox)?;
         let Some(live) = self.board.begin((line.key.0.clone(), line.key.1.clone(), 0)) else {
             return Err(End::new("another call of the same name", 482));
         };
         self.board.connect(line.clone());
         match self.answered(&line, answer, &mut endings, &local).await {
             Ok(description) => {
-                let supervisor = self.supervisor(line);
+                let supervisor = self.supervisor(line, way.peer());
                 let answer = (sockets, local, description);
                 let kept_out = supervisor::called(supervisor, answer, endings, messages, live).await;
                 kept_out.map_or(Ok(()), |reason| Err(End::new(reason, 480)))
@@ -108,8 +112,19 @@ impl Summons {
         }
     }
 
-    fn supervisor(&self, line: Arc<Line>) -> Supervisor {
-        let trunk = self.board.trunk(self.peer).map(|trunk| trunk.name.clone()).unwrap_or_default();
+    /// The first way that opens.
+    async fn way(&self, call_id: &str) -> Result<(Way, Lead), End> {
+        for way in Way::all(&self.board, &self.near, &self.callee).await {
+            match way.open(call_id).await {
+                Ok(lead) => return Ok((way, lead)),
+                Err(error) => tracing::info!(peer = %way.peer(), %error, "a SIP connection could not be made"),
+            }
+        }
+        Err(End::new("unreachable", 480))
+    }
+
+    fn supervisor(&self, line: Arc<Line>, peer: IpAddr) -> Supervisor {
+        let trunk = self.board.trunk(peer).map(|trunk| trunk.name.clone()).unwrap_or_default();
         let identity = format!("{}@{}", self.callee.user().unwrap_or_default(), self.callee.host());
         let who = Who { address: self.to.clone(), identity, trunk };
         Supervisor::called(self.board.clone(), line, who, (self.call, self.mode))
@@ -155,16 +170,20 @@ impl Summons {
 
     fn invite(
         &self,
-        local: &Local,
-        srtp: Srtp,
+        way: &Way,
+        (lead, call_id): (&Lead, String),
+        (local, terms): (&Local, Terms),
         mailbox: mpsc::Sender<Message>,
     ) -> Result<(Arc<Line>, oneshot::Receiver<Option<Response>>), End> {
-        let contact = self.office.contact_for(self.peer);
-        let login = self.board.trust.login(&self.callee).cloned();
+        let contact = way.contact(&self.callee);
+        let login = way.login(&self.board, &self.callee);
         let options = InviteOption {
             credential: login.as_ref().map(trust::for_stack),
             caller: contact.clone(),
             callee: self.callee.clone(),
+            destination: lead.destination.clone(),
+            route_set: way.routes(),
+            call_id: Some(call_id),
             contact,
             content_type: Some("application/sdp".into()),
             offer: Some(sdp::offer(local, &CODECS)),
@@ -175,11 +194,10 @@ impl Summons {
             ]),
             ..InviteOption::default()
         };
-        let (states, _) = self.office.dialogs.new_dialog_state_channel();
-        let invited = self.office.dialogs.do_invite_async(options, states);
+        let (states, _) = way.office.dialogs.new_dialog_state_channel();
+        let invited = way.office.dialogs.do_invite_async(options, states);
         let (dialog, task) = invited.map_err(|error| End::new(format!("cannot be called: {error}"), 480))?;
-        let terms = Terms { srtp, ..local.terms() };
-        let line = Arc::new(Line::new(Side::Called, self.office.clone(), terms, dialog, mailbox, None));
+        let line = Arc::new(Line::new(Side::Called, way.office.clone(), terms, dialog, mailbox, None));
         line.may_prove(login);
         let (tell, told) = oneshot::channel();
         tokio::spawn(dial::land(line.clone(), task, tell));

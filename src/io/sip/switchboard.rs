@@ -1,15 +1,16 @@
 //! What the parts of the SIP server share: the configuration, the lines that are up, and how many calls there are.
 
-use crate::config::{Config, Trunk};
+use crate::config::{Config, Proxy, Trunk};
 use crate::id::{CallId, LegId};
 use crate::io::sip::Host as House;
 use crate::io::sip::communication::Communications;
 use crate::io::sip::endings::Endings;
 use crate::io::sip::line::Line;
 use crate::io::sip::office::Office;
+use crate::io::sip::resolve::Resolver;
 use crate::io::sip::trust::Trust;
 use crate::io::siprec::Metadata;
-use rsipstack::sip::{Host, Uri};
+use rsipstack::sip::{Host as SipHost, Uri};
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -49,6 +50,8 @@ pub struct Switchboard {
     pub host: House,
     /// Who peers are.
     pub trust: Trust,
+    /// Asks where names lead.
+    pub resolver: Arc<Resolver>,
     /// Who waits for which clip.
     pub endings: Endings,
     /// Which calls recording sessions share.
@@ -71,6 +74,7 @@ impl Switchboard {
     pub fn new(config: Arc<Config>, host: House, limits: Limits, life: Duration) -> Self {
         Switchboard {
             trust: Trust::new(config.clone(), life),
+            resolver: Arc::new(Resolver::new(&config.sip.reach.nameservers)),
             config,
             host,
             endings: Endings::default(),
@@ -101,16 +105,22 @@ impl Switchboard {
         self.config.trunks.iter().find(|t| t.sources.iter().any(|n| n.contains(source)))
     }
 
-    /// The trunk that an address of SIP belongs to: by its network, or by a name of its certificate.
-    pub fn trunk_at(&self, uri: &Uri) -> Option<&Trunk> {
-        let of = |name: &str| {
-            let named = |t: &&Trunk| t.tls_names.iter().any(|known| known.eq_ignore_ascii_case(name));
-            self.config.trunks.iter().find(named)
-        };
-        match uri.host() {
-            Host::IpAddr(ip) => self.trunk(*ip),
-            Host::Domain(name) => of(&name.to_string()),
+    /// The trunk that is called at `target`: by its address, or by a name that its certificate carries.
+    pub fn trunk_at(&self, target: &Uri) -> Option<&Trunk> {
+        match target.host() {
+            SipHost::IpAddr(ip) => self.trunk(*ip),
+            SipHost::Domain(name) => {
+                let name = name.to_string();
+                let carries = |t: &&Trunk| t.tls_names.iter().any(|own| own.eq_ignore_ascii_case(&name));
+                self.config.trunks.iter().find(carries)
+            }
         }
+    }
+
+    /// Through whom `target` is called.
+    pub fn proxy_for(&self, target: &Uri) -> Option<&Proxy> {
+        let of_trunk = self.trunk_at(target).and_then(|trunk| trunk.outbound_proxy.as_ref());
+        of_trunk.or(self.config.sip.reach.outbound_proxy.as_ref())
     }
 
     /// Whether another call can be taken.
