@@ -2,11 +2,11 @@
 
 use super::fault::{Faults, Origin};
 use super::raw::{Section, Written, nearest};
-use super::siprec;
 use super::{
     Coach, Credentials, Digests, Format, HoldMusic, Http, Listen, Media, Network, Recording, Registration, Secret,
     Sensitivity, Sip, Speech, Srtp, Store, Tls, Transport, Trunk, Way,
 };
+use super::{hep, siprec};
 use crate::call::ears::{Beep, Beeped, Ears, LeakGuard};
 use crate::event::Mode;
 use crate::media::volume::Volume;
@@ -50,9 +50,10 @@ pub(super) fn sip(mut section: Section<'_>, faults: &Faults) -> Sip {
     let min_se = section.whole("min_se", 90..=86_400).map_or(90, |w| w.value as u32);
     let announce = section.flag("announce").unwrap_or(true);
     let tls = tls(&mut section, &listen, faults);
+    let hep = hep::hep(&mut section, faults);
     section.end();
     let session_expires = session_expires.map(|s| s.max(min_se));
-    Sip { listen, external_address, hold_music, session_expires, min_se, announce, tls }
+    Sip { listen, external_address, hold_music, session_expires, min_se, announce, tls, hep }
 }
 
 fn hold_music(written: Written<String>, faults: &Faults) -> HoldMusic {
@@ -180,7 +181,7 @@ pub(super) fn http(mut section: Section<'_>, faults: &Faults) -> Http {
 }
 
 /// A secret as itself or in a file, not both: where it stands, by what key, and what it is.
-fn secret(
+pub(super) fn secret(
     section: &mut Section<'_>,
     key: &'static str,
     file_key: &'static str,
@@ -492,6 +493,7 @@ fn trunk(mut section: Section<'_>, registered: &[&str], faults: &Faults) -> Trun
     let may_call = section.texts("may_call").unwrap_or_default();
     let may_call = may_call.iter().filter_map(|written| pattern("trunk.may_call", written, faults)).collect();
     let may_supervise = section.flag("may_supervise").unwrap_or(false);
+    let max_calls = section.whole("max_calls", 1..=100_000).map(|w| w.value as usize);
     let srtp = section.text("srtp").and_then(|written| srtp("trunk.srtp", &written, faults)).unwrap_or_default();
     let siprec = siprec::siprec(section.section("siprec"), faults);
     section.end();
@@ -504,6 +506,7 @@ fn trunk(mut section: Section<'_>, registered: &[&str], faults: &Faults) -> Trun
         login,
         may_call,
         may_supervise,
+        max_calls,
         srtp,
         siprec,
     }

@@ -8,7 +8,9 @@ mod check;
 mod dialplan;
 mod environment;
 mod fault;
+mod hep;
 mod listen;
+mod load;
 mod network;
 mod playbook;
 mod raw;
@@ -20,7 +22,9 @@ pub use crate::call::sdp::Srtp;
 pub use crate::coach::Sensitivity;
 pub use dialplan::{Route, Step};
 pub use fault::{ConfigError, ConfigErrors, Origin};
+pub use hep::Hep;
 pub use listen::{Listen, Transport};
+pub use load::Load;
 pub use network::Network;
 pub use playbook::Playbooks;
 pub use secret::Secret;
@@ -43,6 +47,8 @@ use std::time::Duration;
 pub struct Config {
     /// `[sip]`
     pub sip: Sip,
+    /// `[load]`
+    pub load: Load,
     /// `[media]`
     pub media: Media,
     /// `[http]`
@@ -85,6 +91,8 @@ pub struct Sip {
     pub announce: bool,
     /// The files of TLS; there where `listen` names a TLS address.
     pub tls: Option<Tls>,
+    /// Where copies of every message go.
+    pub hep: Option<Hep>,
 }
 
 /// What a party hears while the other one holds.
@@ -265,6 +273,8 @@ pub struct Trunk {
     pub may_call: Vec<Regex>,
     /// Whether its callers may supervise.
     pub may_supervise: bool,
+    /// Calls of it at once. None: as many as there are.
+    pub max_calls: Option<usize>,
     /// Whether media with it is protected, whoever calls whom.
     pub srtp: Srtp,
     /// Who is who in what it has recorded here.
@@ -322,6 +332,7 @@ impl Config {
         let routes = routes(root.section("dialplan"), dir, &names, faults);
         let config = Config {
             sip: check::sip(root.section("sip"), faults),
+            load: load::load(root.section("load")),
             media: check::media(root.section("media"), faults),
             http: check::http(root.section("http"), faults),
             speech: check::speech(root.section("speech"), &store, faults),

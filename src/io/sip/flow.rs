@@ -10,6 +10,7 @@
 //! itself, until its backlog is full or nothing moves any more, and then its connection goes.
 
 use crate::config::Transport;
+use crate::io::hep::{Mirror, Path};
 use crate::io::sip::door::{Origin, Verdict};
 use crate::io::sip::exchange::Exchange;
 use crate::io::sip::frame::{Frame, Framer};
@@ -90,12 +91,13 @@ impl Flow {
         let (reader, writer) = tokio::io::split(stream);
         let (reading, writing, exchange) = (flow.clone(), flow.clone(), exchange.clone());
         let stall = exchange.timers.whole();
+        let copies = (exchange.copies.clone(), path_to(&exchange, flow.origin.address));
         tokio::spawn(async move {
             let over = reading.gone.run_until_cancelled(reading.read(reader, &exchange)).await;
             reading.end(over, &exchange);
         });
         tokio::spawn(async move {
-            let over = writing.gone.run_until_cancelled(write(writer, answered, from_stack, stall)).await;
+            let over = writing.gone.run_until_cancelled(write(writer, answered, (from_stack, copies), stall)).await;
             if let Some(Over::Stalled) = over {
                 tracing::warn!(peer = %writing.origin.address, "a SIP connection is closed: what we write is not read");
             }
@@ -171,14 +173,19 @@ impl Flow {
             Frame::Ping => return self.answer(b"\r\n".to_vec()).await,
             Frame::Message(bytes) => bytes,
         };
-        match exchange.door.judge(&bytes, &self.origin) {
+        let (verdict, path) = (exchange.door.judge(&bytes, &self.origin), path_to(exchange, self.origin.address));
+        if !matches!(verdict, Verdict::Noise) {
+            exchange.copies.copy(path.back(), &bytes);
+        }
+        match verdict {
             Verdict::Noise => Err(Over::Noise),
             Verdict::Drop => Ok(()),
             Verdict::Answer(head, fault) => {
                 let (answer, _) = exchange.door.response(&head, &fault, self.origin.address);
+                exchange.copies.copy(path, &answer);
                 self.answer(answer).await
             }
-            Verdict::Pass => self.pass(&bytes, exchange),
+            Verdict::Pass => self.pass(&bytes, exchange).await,
         }
     }
 
@@ -186,7 +193,7 @@ impl Flow {
         self.answers.send(bytes).await.map_err(|_| Over::Closed)
     }
 
-    fn pass(&self, bytes: &[u8], exchange: &Exchange) -> Result<(), Over> {
+    async fn pass(&self, bytes: &[u8], exchange: &Exchange) -> Result<(), Over> {
         let message = SipMessage::try_from(bytes).map_err(|_| Over::Noise)?;
         let transport = stack_transport(exchange.listen.transport);
         let message =
@@ -194,6 +201,7 @@ impl Flow {
         self.proven.store(true, Ordering::Relaxed);
         self.lead(&message, exchange);
         let from = sip_address(exchange.listen.transport, self.origin.address);
+        exchange.threshold.step_on().await;
         exchange.tell(TransportEvent::Incoming(message, self.connection(), from));
         Ok(())
     }
@@ -218,7 +226,7 @@ impl Flow {
 async fn write<S: AsyncWrite>(
     mut writer: WriteHalf<S>,
     mut answers: mpsc::Receiver<Vec<u8>>,
-    mut from_stack: TransportReceiver,
+    (mut from_stack, (copies, path)): (TransportReceiver, (Mirror, Path)),
     stall: Duration,
 ) -> Over {
     let (mut backlog, mut moved, mut unflushed) = (BytesMut::new(), Instant::now(), false);
@@ -227,7 +235,11 @@ async fn write<S: AsyncWrite>(
         tokio::select! {
             event = from_stack.recv() => match event {
                 None => return Over::Closed,
-                Some(TransportEvent::Incoming(message, ..)) => backlog.extend_from_slice(&message.to_bytes()),
+                Some(TransportEvent::Incoming(message, ..)) => {
+                    let bytes = message.to_bytes();
+                    copies.copy(path, &bytes);
+                    backlog.extend_from_slice(&bytes);
+                }
                 Some(TransportEvent::New(_) | TransportEvent::Closed(_)) => {}
             },
             Some(bytes) = answers.recv(), if backlog.len() < CHUNK => backlog.extend_from_slice(&bytes),
@@ -259,6 +271,11 @@ async fn step<S: AsyncWrite>(writer: &mut WriteHalf<S>, backlog: &[u8]) -> std::
         0 => Err(std::io::ErrorKind::WriteZero.into()),
         count => Ok(count),
     }
+}
+
+/// From us to a peer, for copies: we are known by where we listen, whoever made the connection.
+fn path_to(exchange: &Exchange, peer: SocketAddr) -> Path {
+    Path { transport: exchange.listen.transport, from: exchange.listen.address, to: peer }
 }
 
 /// The stack's name for a transport.

@@ -7,6 +7,7 @@ use crate::call::sdp::{self, Description, Local, Srtp, Terms};
 use crate::call::{Ack, Command};
 use crate::event::{Address, Event, Mode, What};
 use crate::id::{CallId, LegId};
+use crate::io::load::Why;
 use crate::io::rtp::LegSockets;
 use crate::io::sip::controller::{End, Message, open_media, release};
 use crate::io::sip::dial;
@@ -41,9 +42,12 @@ pub enum Unsummoned {
     /// There is no listening address of its family.
     #[error("no [sip] listen address can reach this address")]
     Family,
-    /// There is no SIP here, or it is ending.
+    /// There is no SIP here.
     #[error("the server takes no calls now")]
     Closed,
+    /// There is no room for another call.
+    #[error("{0}: try again later")]
+    Full(Why),
 }
 
 /// Who is to be called.
@@ -64,7 +68,10 @@ pub fn begin(board: Arc<Switchboard>, call: CallId, entry: Entry, to: &str, mode
     if !to.starts_with("sip:") || callee.user().is_none_or(str::is_empty) {
         return Err(Unsummoned::Address);
     }
-    board.room(0).map_err(|_| Unsummoned::Closed)?;
+    board.room(0).map_err(|why| {
+        board.host.load.refused(why);
+        Unsummoned::Full(why)
+    })?;
     let near = board.offices().first().cloned().ok_or(Unsummoned::Closed)?;
     let ip = match callee.host() {
         Host::IpAddr(ip) => Some(*ip),
