@@ -8,7 +8,9 @@ use crate::config::{Config, Secret};
 use crate::id::Tenant;
 use crate::io::calls::Calls;
 use crate::io::conversation::{Conversations, Engines, Setting};
+use crate::io::hep::Mirror;
 use crate::io::journal::Journal;
+use crate::io::load::Load;
 use crate::io::metrics::Metrics;
 use crate::io::recorder::Recorder;
 use crate::io::shard::{Shard, Sinks};
@@ -46,6 +48,7 @@ pub struct App {
     readiness: Arc<Readiness>,
     web: JoinHandle<()>,
     stop: CancellationToken,
+    drain: Duration,
 }
 
 impl App {
@@ -63,6 +66,7 @@ impl App {
             Recorder::start_with(config.recording, store, tenant.clone(), journal.clone(), metrics.clone())
                 .context("no recorder")?;
         let token = token(&config)?;
+        let drain = config.load.drain;
 
         let synthesiser = Synthesiser::new(&config.speech.voice)?;
         let recogniser = ears(&config, &readiness).await?;
@@ -90,12 +94,17 @@ impl App {
             .collect::<Result<Vec<_>, _>>()
             .context("a media thread could not be started")?;
 
+        let (mirror, copies) = Mirror::open(config.sip.hep.as_ref(), metrics.clone());
+        // Ends with the last way to it.
+        copies.map(tokio::spawn);
         let host = Host {
             shards: shards.clone(),
             conversations: conversations.clone(),
             synthesiser: synthesiser.clone(),
             journal: journal.clone(),
             registry: registry.clone(),
+            load: Load::new(metrics.clone()),
+            mirror,
         };
         let listener = TcpListener::bind(config.http.listen)
             .await
@@ -129,6 +138,7 @@ impl App {
             readiness,
             web,
             stop,
+            drain,
         })
     }
 
@@ -146,6 +156,17 @@ impl App {
     /// The journal, to follow what happens.
     pub fn journal(&self) -> Journal {
         self.journal.clone()
+    }
+
+    /// The longest that [`App::drain`] and [`App::shutdown`] take together: five things are waited for at the end.
+    pub fn patience(&self) -> Duration {
+        self.drain.saturating_add(GOODBYE.saturating_mul(5))
+    }
+
+    /// Takes no further calls, tells registrars so, and waits until those that run have ended, for as long as
+    /// `[load] drain` says. Answers how many have not. The API goes on.
+    pub async fn drain(&self) -> usize {
+        self.sip.drain(self.drain).await
     }
 
     /// Hangs up everyone, waits for last words, completes recordings, commits the journal.

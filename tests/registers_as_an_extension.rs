@@ -47,6 +47,32 @@ async fn accept(registrar: &Phone, request: &Came, seconds: u32) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_drains_is_taken_out_while_calls_go_on() {
+    let pbx = Phone::new("127.0.0.1:9".parse().unwrap()).await;
+    let routes = "[[route]]\ncalled = '^200'\nsteps = [ {answer = {}}, {say = \"This is a sentence that takes a while.\"}, {say = \"And this is another one, which takes even longer.\"} ]\n";
+    let house = House::open(Plan { trunk: &trunk(&[&pbx]), routes, ..Plan::default() }).await;
+    pbx.serve(house.sip);
+    let first = register(&pbx, None).await;
+    accept(&pbx, &first, 300).await;
+    house.until("it is registered", |h| h.server().registrations().counts() == (1, 1)).await;
+    let caller = Phone::new(house.sip).await;
+    let answered = caller.ask(&caller.invite("200")).await;
+    assert_eq!(answered.status(), 200);
+    caller.send(&caller.request("ACK", "200", 1, answered.to_tag(), "", "")).await;
+    let (left, ()) = tokio::join!(house.server().drain(Duration::from_secs(30)), async {
+        let farewell = register(&pbx, Some(&first)).await;
+        assert!(farewell.header("Contact").unwrap().ends_with(";expires=0"), "{farewell:?}");
+        assert_eq!(house.server().live(), 1, "the call goes on");
+        let next = Phone::new(house.sip).await;
+        assert_eq!(next.ask(&next.invite("200")).await.status(), 503);
+        accept(&pbx, &farewell, 0).await;
+        assert_eq!(caller.ask(&caller.request("BYE", "200", 2, answered.to_tag(), "", "")).await.status(), 200);
+    });
+    assert_eq!(left, 0);
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_registers_with_proof_refreshes_and_leaves() {
     let pbx = Phone::new("127.0.0.1:9".parse().unwrap()).await;
     let house = House::open(Plan { trunk: &trunk(&[&pbx]), ..Plan::default() }).await;

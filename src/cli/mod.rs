@@ -6,6 +6,7 @@ mod health;
 mod log;
 mod scratch;
 mod serve;
+mod supervised;
 
 use clap::{Parser, Subcommand};
 use std::future::Future;
@@ -23,6 +24,13 @@ Examples:
   sotto bench media --calls 50,100        what media costs on this machine, beside the least it could
   sotto health                            exit status 0 if the server of config/sotto.toml is well";
 
+const SERVE: &str = "\
+How it ends:
+  SIGTERM or SIGINT once: new calls, supervisors and OPTIONS get 503 with Retry-After, /readyz says 503 \"draining\", registrations
+  are taken back; calls that run may end by themselves for as long as [load] drain says (60 s). Then, or at a second signal at
+  once: BYE with a Reason to everybody, last words, recordings and the journal are completed, exit status 0. A third signal ends
+  the process at once. systemd: Type=notify; TimeoutStopSec is extended by itself. Docker: set --stop-timeout above drain.";
+
 /// Listens to live calls and coaches the agent, unheard by the customer.
 #[derive(Parser)]
 #[command(name = "sotto", version, after_help = EXAMPLES)]
@@ -33,7 +41,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Run the server.
+    /// Run the server, until SIGTERM or SIGINT: see below for how it ends.
+    #[command(after_help = SERVE)]
     Serve {
         /// The configuration file.
         #[arg(long, default_value = "config/sotto.toml")]

@@ -6,7 +6,7 @@ use super::{
     Coach, Credentials, Digests, Follow, Format, HoldMusic, Http, Listen, Media, Network, Proof, Recording,
     Registration, Secret, Sensitivity, Sip, Speech, Srtp, Store, Tls, TlsError, Transport, Trunk, Way,
 };
-use super::{reach, siprec};
+use super::{hep, reach, siprec};
 use crate::call::ears::{Beep, Beeped, Ears, LeakGuard};
 use crate::event::Mode;
 use crate::media::volume::Volume;
@@ -55,9 +55,10 @@ pub(super) fn sip(mut section: Section<'_>, faults: &Faults) -> Sip {
     let announce = section.flag("announce").unwrap_or(true);
     let tls = tls(&mut section, &listen, faults);
     let reach = reach::reach(&mut section, faults);
+    let hep = hep::hep(&mut section, faults);
     section.end();
     let session_expires = session_expires.map(|s| s.max(min_se));
-    Sip { listen, external_address, hold_music, follow, proof, session_expires, min_se, announce, tls, reach }
+    Sip { listen, external_address, hold_music, follow, proof, session_expires, min_se, announce, tls, reach, hep }
 }
 
 /// With whom coach and supervisors stay.
@@ -210,7 +211,7 @@ pub(super) fn http(mut section: Section<'_>, faults: &Faults) -> Http {
 }
 
 /// A secret as itself or in a file, not both: where it stands, by what key, and what it is.
-fn secret(
+pub(super) fn secret(
     section: &mut Section<'_>,
     key: &'static str,
     file_key: &'static str,
@@ -526,6 +527,7 @@ fn trunk(mut section: Section<'_>, registered: &[&str], faults: &Faults) -> Trun
     let agents = section.texts("agents").unwrap_or_default();
     let agents = agents.iter().filter_map(|written| pattern("trunk.agents", written, faults)).collect();
     let may_supervise = section.flag("may_supervise").unwrap_or(false);
+    let max_calls = section.whole("max_calls", 1..=100_000).map(|w| w.value as usize);
     let srtp = section.text("srtp").and_then(|written| srtp("trunk.srtp", &written, faults)).unwrap_or_default();
     let outbound_proxy = reach::proxy(&mut section, "trunk.outbound_proxy", faults);
     let siprec = siprec::siprec(section.section("siprec"), faults);
@@ -540,6 +542,7 @@ fn trunk(mut section: Section<'_>, registered: &[&str], faults: &Faults) -> Trun
         may_call,
         may_supervise,
         agents,
+        max_calls,
         srtp,
         outbound_proxy,
         siprec,

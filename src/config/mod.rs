@@ -9,7 +9,9 @@ mod check;
 mod dialplan;
 mod environment;
 mod fault;
+mod hep;
 mod listen;
+mod load;
 mod network;
 mod playbook;
 mod raw;
@@ -23,7 +25,9 @@ pub use crate::coach::Sensitivity;
 pub use certificates::TlsError;
 pub use dialplan::{Route, Step};
 pub use fault::{ConfigError, ConfigErrors, Origin};
+pub use hep::Hep;
 pub use listen::{Listen, Transport};
+pub use load::Load;
 pub use network::Network;
 pub use playbook::Playbooks;
 pub use reach::{Proxy, Reach};
@@ -47,6 +51,8 @@ use std::time::Duration;
 pub struct Config {
     /// `[sip]`
     pub sip: Sip,
+    /// `[load]`
+    pub load: Load,
     /// `[media]`
     pub media: Media,
     /// `[http]`
@@ -95,6 +101,8 @@ pub struct Sip {
     pub tls: Option<Tls>,
     /// How peers are reached, and how they reach us.
     pub reach: Reach,
+    /// Where copies of every message go.
+    pub hep: Option<Hep>,
 }
 
 /// Who may say that an agent whose far end has changed is still the agent.
@@ -299,6 +307,8 @@ pub struct Trunk {
     pub may_supervise: bool,
     /// Numbers at which its agents are: who takes an agent's place there, other than by a route, is one. Each a whole match.
     pub agents: Vec<Regex>,
+    /// Calls of it at once. None: as many as there are.
+    pub max_calls: Option<usize>,
     /// Whether media with it is protected, whoever calls whom.
     pub srtp: Srtp,
     /// Through whom it is called; none: as `[sip]` says.
@@ -358,6 +368,7 @@ impl Config {
         let routes = routes(root.section("dialplan"), dir, &names, faults);
         let config = Config {
             sip: check::sip(root.section("sip"), faults),
+            load: load::load(root.section("load")),
             media: check::media(root.section("media"), faults),
             http: check::http(root.section("http"), faults),
             speech: check::speech(root.section("speech"), &store, faults),

@@ -4,6 +4,7 @@ use crate::call::{Ack, Audience, CallView, ClipSpec, Command, Refusal, Speaker, 
 use crate::event::{Actor, Address, Consent, Mode, Role};
 use crate::id::{CallCode, CallId, ClipId, LegId};
 use crate::io::conversation::Conversations;
+use crate::io::load::Why;
 use crate::io::sip::registry::{Entry, Registry};
 use crate::io::tts::Synthesiser;
 use std::collections::BTreeMap;
@@ -199,6 +200,16 @@ impl Calls {
     pub async fn hangup(&self, call: CallId) -> Result<(), CallError> {
         self.entry(call)?.handle.hangup("hung up through the API");
         Ok(())
+    }
+
+    /// How many calls have not ended.
+    pub fn count(&self) -> usize {
+        self.registry.len()
+    }
+
+    /// Whether another call can be taken.
+    pub fn room(&self) -> Result<(), Why> {
+        self.registry.room()
     }
 
     fn entry(&self, call: CallId) -> Result<Entry, CallError> {

@@ -10,10 +10,11 @@ use crate::id::Tenant;
 use crate::io::stt::Counts;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 mod lateness;
 
@@ -31,6 +32,10 @@ pub struct Metrics {
     pub legs_live: Gauge,
     /// Packets and the timer that drives them.
     pub media: Media,
+    /// Whether there is headroom for another call.
+    pub load: Load,
+    /// Copies of signalling for a capture server.
+    pub hep: Hep,
     /// What is dropped on the way to ears and recordings.
     pub ears: Ears,
     /// Events and the database.
@@ -85,6 +90,43 @@ pub struct Media {
     pub srtp_refused: Counter,
     /// How late the calls' 20 ms ticks came, in seconds.
     pub tick_lateness: Lateness,
+}
+
+/// Whether there is headroom for another call, and what was measured: shares are from 0 to 1.
+#[derive(Debug, Default)]
+pub struct Load {
+    /// 1 where measurements speak for another call, else 0.
+    pub taking_calls: Gauge,
+    /// What the process uses of its cores.
+    pub cpu: Gauge<f64, AtomicU64>,
+    /// What the busiest media thread uses of one.
+    pub media_cpu: Gauge<f64, AtomicU64>,
+    /// For what share of the time a media thread waits for a core.
+    pub media_waiting: Gauge<f64, AtomicU64>,
+    /// The share of ticks that come more than 5 ms late.
+    pub late_ticks: Gauge<f64, AtomicU64>,
+    /// By how many seconds signalling is late.
+    pub signalling_lateness: Gauge<f64, AtomicU64>,
+    /// Messages dropped because their source sends too fast.
+    pub messages_dropped: Counter,
+    /// Calls refused, by reason. Locks: it is counted by signalling only.
+    refused: Family<[(&'static str, &'static str); 1], Counter>,
+}
+
+impl Load {
+    /// The counter of calls refused for a reason.
+    pub fn refused(&self, why: &'static str) -> Counter {
+        self.refused.get_or_create_owned(&[("why", why)])
+    }
+}
+
+/// Copies of signalling for a capture server.
+#[derive(Debug, Default)]
+pub struct Hep {
+    /// Messages sent to it.
+    pub sent: Counter,
+    /// Messages it never got: the queue was full, or they could not be sent.
+    pub dropped: Counter,
 }
 
 /// What is dropped on the way to ears and recordings.
@@ -218,6 +260,8 @@ impl Metrics {
             calls: Calls::default(),
             legs_live: Gauge::default(),
             media: Media::default(),
+            load: Load::default(),
+            hep: Hep::default(),
             ears: Ears::default(),
             journal: JournalMetrics::default(),
             recordings: Recordings::default(),
@@ -300,6 +344,16 @@ impl Metrics {
         r.add("packets_unsent", "Datagrams that could not be sent", &self.media.send_failed);
         r.add("srtp_refused", "Datagrams under SRTP that were forged, replayed or plain", &self.media.srtp_refused);
         r.add("tick_lateness_seconds", "How late the calls' ticks came", &self.media.tick_lateness);
+        r.add("taking_calls", "1 where measurements speak for another call", &self.load.taking_calls);
+        r.add("calls_refused", "Calls refused for want of room, by reason", &self.load.refused);
+        r.add("cpu_ratio", "What the process uses of its cores", &self.load.cpu);
+        r.add("media_cpu_ratio", "What the busiest media thread uses of a core", &self.load.media_cpu);
+        r.add("media_waiting_ratio", "Time that a media thread waits for a core", &self.load.media_waiting);
+        r.add("late_ticks_ratio", "Ticks that come more than 5 ms late", &self.load.late_ticks);
+        r.add("signalling_lateness_seconds", "How late signalling is", &self.load.signalling_lateness);
+        r.add("sip_messages_dropped", "Messages of sources that send too fast", &self.load.messages_dropped);
+        r.add("hep_messages", "Messages copied to the capture server", &self.hep.sent);
+        r.add("hep_messages_dropped", "Messages the capture server never got", &self.hep.dropped);
         r.add("heard_frames_dropped", "Frames of 20 ms the ears never got", &self.ears.heard_frames_dropped);
         r.add("record_frames_dropped", "Pieces of 160 samples no recording got", &self.ears.record_frames_dropped);
         r.add("journal_events", "Events numbered and published", &self.journal.events_recorded);

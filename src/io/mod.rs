@@ -3,7 +3,9 @@
 pub mod calls;
 pub mod clock;
 pub mod conversation;
+pub mod hep;
 pub mod journal;
+pub mod load;
 pub mod metrics;
 pub mod recorder;
 pub mod rtp;

@@ -25,6 +25,7 @@ use crate::io::metrics::Metrics;
 use crate::io::recorder::Recorder;
 use crate::io::rtp::LegSockets;
 use crate::io::udp::{self, Waker};
+use rustix::thread::gettid;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -67,6 +68,7 @@ pub struct Shard {
     orders: mpsc::Sender<Order>,
     waker: Waker,
     load: Arc<AtomicUsize>,
+    thread: i32,
 }
 
 type Reply = oneshot::Sender<Result<Ack, Refusal>>;
@@ -162,19 +164,25 @@ impl Shard {
             match udp::open(way) {
                 Ok(sockets) => {
                     tracing::info!(number, way = sockets.name(), "a media thread is ready");
-                    let _ = ready.send(Ok(sockets.waker()));
+                    let _ = ready.send(Ok((sockets.waker(), gettid().as_raw_nonzero().get())));
                     thread::Thread::new(sockets, inbox, sinks, shared).run();
                 }
                 Err(error) => drop(ready.send(Err(error))),
             }
         })?;
-        let waker = started.recv().unwrap_or_else(|_| Err(io::Error::other("the thread died at its start")))?;
-        Ok(Shard { orders, waker, load })
+        let died = || Err(io::Error::other("the thread died at its start"));
+        let (waker, thread) = started.recv().unwrap_or_else(|_| died())?;
+        Ok(Shard { orders, waker, load, thread })
     }
 
     /// How many calls it has.
     pub fn load(&self) -> usize {
         self.load.load(Ordering::Relaxed)
+    }
+
+    /// The kernel's number of its thread.
+    pub fn thread(&self) -> i32 {
+        self.thread
     }
 
     /// A call begins: `call.pending`.

@@ -131,6 +131,24 @@ may_call = [".*"]
         self.child.wait().unwrap();
     }
 
+    /// SIGTERM.
+    pub fn terminate(&self) {
+        let pid = rustix::process::Pid::from_raw(self.pid() as i32).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
+    /// Waits until it has ended, for `patience` at most: its exit status, and how long that took.
+    pub async fn ended(&mut self, patience: Duration) -> (i32, Duration) {
+        let began = sotto::io::clock::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return (status.code().expect("it ended by itself"), began.elapsed());
+            }
+            assert!(began.elapsed() < patience, "the server has not ended within {patience:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// Process ids of its recognisers.
     pub fn recognisers(&self) -> Vec<u32> {
         let children = format!("/proc/{0}/task/{0}/children", self.pid());

@@ -22,6 +22,8 @@ announce = false
 {further}[http]
 listen = "127.0.0.1:{http}"
 token = "{token}"
+[load]
+drain = 0
 [store]
 url = "sqlite://{folder}/data"
 [dialplan]

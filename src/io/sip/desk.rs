@@ -1,6 +1,7 @@
 //! Takes every request the door let in to where it belongs: a new call, or the line it names.
 
 use crate::io::clock;
+use crate::io::load::Load;
 use crate::io::sip::admission::{self, Admitted};
 use crate::io::sip::controller::{self, Message};
 use crate::io::sip::fault::Fault;
@@ -72,9 +73,10 @@ pub fn source(transaction: &Transaction) -> Option<SocketAddr> {
     transaction.connection.as_ref()?.get_remote_addr()?.get_socketaddr().ok()
 }
 
-async fn invited(office: Arc<Office>, board: Arc<Switchboard>, transaction: Transaction, live: Live) {
+async fn invited(office: Arc<Office>, board: Arc<Switchboard>, transaction: Transaction, mut live: Live) {
     let Some(source) = source(&transaction) else { return };
-    match admission::admit(&board, &transaction.original, &office.origin(source)) {
+    let admitted = admission::admit(&board, &transaction.original, &office.origin(source));
+    match admitted.and_then(|admitted| counted(&board, &mut live, &admitted).map(|()| admitted)) {
         Ok(admitted) => begin(office, board, transaction, admitted, live).await,
         Err(fault) => reply(transaction, fault).await,
     }
@@ -88,6 +90,15 @@ fn contact(office: &Office, invite: &Request, peer: IpAddr) -> Uri {
         true => Uri { scheme: Some(Scheme::Sips), ..office.contact_for(peer) },
         false => office.contact_for(peer),
     }
+}
+
+/// Counts a call for its trunk, which may have had all it may have.
+fn counted(board: &Switchboard, live: &mut Live, admitted: &Admitted) -> Result<(), Fault> {
+    let trunk = board.config.trunks.iter().find(|trunk| trunk.name == admitted.trunk);
+    trunk.map_or(Ok(()), |trunk| live.count_for(trunk)).map_err(|why| {
+        board.host.load.refused(why);
+        Fault::new(503, why.to_string()).with("Retry-After", Load::retry_after(clock::random()).to_string())
+    })
 }
 
 async fn begin(

@@ -4,10 +4,13 @@
 //! else is answered here without keeping anything (RFC 3261 §8.2.7), so that no stranger and no flood can make us
 //! remember it.
 
+use crate::io::clock;
+use crate::io::load::{Load, Why};
 use crate::io::sip::digest::Asked;
 use crate::io::sip::fault::Fault;
 use crate::io::sip::fork::OPTION;
 use crate::io::sip::frame;
+use crate::io::sip::line::Line;
 use crate::io::sip::message::{self, Head, Read, parameter, split_list};
 use crate::io::sip::refer::QUIET;
 use crate::io::sip::switchboard::Switchboard;
@@ -19,7 +22,7 @@ use rsipstack::transaction::endpoint::EndpointInner;
 use rsipstack::transaction::key::{TransactionKey, TransactionRole};
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{OnceLock, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 /// The methods we serve.
 pub const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK, REFER";
@@ -31,8 +34,8 @@ pub const STACK_LIMIT: usize = 8192;
 pub(super) const DATAGRAM: Limits = Limits { head: STACK_LIMIT - 128, response: STACK_LIMIT };
 /// What a connection carries: its framing bounds the body.
 pub(super) const STREAM: Limits = Limits { head: frame::MAX_HEAD, response: frame::MAX_HEAD + frame::MAX_BODY };
-/// When a caller may try again while we are full (RFC 3261 §20.33).
-const RETRY_AFTER: &str = "5";
+/// Requests a peer may make in one call in a second; keys told by INFO are some ten.
+const PACE: f32 = 50.0;
 
 /// Where a message came from.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +63,17 @@ pub(super) struct Limits {
     pub head: usize,
     /// A whole response.
     pub response: usize,
+}
+
+/// How fast a source sends what belongs to no call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// As it may.
+    Fine,
+    /// A trunk, faster than it may: it is told.
+    TooFast,
+    /// Somebody else, faster than they may: they are told nothing.
+    Flood,
 }
 
 /// What becomes of a message.
@@ -97,16 +111,25 @@ impl Door {
         }
         match message::read(datagram) {
             Read::Noise => Verdict::Noise,
-            Read::Response if datagram.len() > self.limits.response => Verdict::Drop,
+            Read::Response if datagram.len() > self.limits.response || !self.is_awaited(datagram) => Verdict::Drop,
             Read::Response => Verdict::Pass,
-            Read::Faulty(..) if self.is_silent_to(from) => Verdict::Drop,
-            Read::Faulty(head, fault) => Verdict::Answer(head, fault),
-            Read::Request(head) if head.to_tag().is_none() && self.is_silent_to(from) => Verdict::Drop,
-            Read::Request(head) => match self.admit(&head, datagram, from) {
-                Ok(()) => Verdict::Pass,
-                Err(_) if head.method == "ACK" => Verdict::Drop,
-                Err(fault) => Verdict::Answer(head, fault),
+            Read::Faulty(head, fault) => match self.pace(from) {
+                Pace::Fine if !self.is_silent_to(from) => Verdict::Answer(head, fault),
+                Pace::Fine | Pace::TooFast | Pace::Flood => Verdict::Drop,
             },
+            Read::Request(head) => {
+                let line = self.line(&head);
+                // What belongs to a call is served, however much its sender sends besides.
+                let pace = if line.is_some() { Pace::Fine } else { self.pace(from) };
+                if pace == Pace::Flood || (head.to_tag().is_none() && self.is_silent_to(from)) {
+                    return Verdict::Drop;
+                }
+                match self.admit(&head, datagram, from, (line, pace)) {
+                    Ok(()) => Verdict::Pass,
+                    Err(_) if head.method == "ACK" => Verdict::Drop,
+                    Err(fault) => Verdict::Answer(head, fault),
+                }
+            }
         }
     }
 
@@ -114,29 +137,81 @@ impl Door {
         self.board.upgrade().is_some_and(|board| board.trust.is_silenced(from))
     }
 
-    fn admit(&self, head: &Head, datagram: &[u8], from: &Origin) -> Result<(), Fault> {
-        let Some(board) = self.board.upgrade() else {
-            return Err(Fault::new(503, "shutting down").with("Retry-After", RETRY_AFTER));
-        };
+    /// Whether a source that sends what belongs to no call may go on.
+    fn pace(&self, from: &Origin) -> Pace {
+        let Some(board) = self.board.upgrade() else { return Pace::Fine };
+        let (known, limits) = (board.trust.is_known(from), board.config.load);
+        let rate = if known { limits.trunk_messages } else { limits.messages };
+        if board.sources.may_send(from.address.ip(), rate as f32, clock::now()) {
+            return Pace::Fine;
+        }
+        board.host.load.dropped();
+        if known { Pace::TooFast } else { Pace::Flood }
+    }
+
+    /// The line of a request within a call.
+    fn line(&self, head: &Head) -> Option<Arc<Line>> {
+        self.board.upgrade()?.line(head.first("call-id").unwrap_or_default(), head.to_tag()?)
+    }
+
+    /// Whether a response answers something we asked: the stack would throw others away, one after the other.
+    fn is_awaited(&self, datagram: &[u8]) -> bool {
+        let Ok(SipMessage::Response(response)) = SipMessage::try_from(datagram) else { return false };
+        TransactionKey::from_response(&response, TransactionRole::Client).is_ok_and(|key| self.in_progress(&key))
+    }
+
+    fn admit(
+        &self,
+        head: &Head,
+        datagram: &[u8],
+        from: &Origin,
+        (line, pace): (Option<Arc<Line>>, Pace),
+    ) -> Result<(), Fault> {
+        let Some(board) = self.board.upgrade() else { return Err(self.later(head, Why::Draining)) };
         let key = understood(head, datagram, self.limits.head);
         if key.as_ref().is_ok_and(|key| self.in_progress(key)) {
             // Its dialog may be gone while its answer is still owed: a BYE whose 200 was lost (RFC 3261 §17.2.2). And
             // what proved it once is no replay now.
             return Ok(());
         }
+        if pace != Pace::Fine {
+            return Err(self.later(head, Why::Messages));
+        }
+        let method = head.method.as_str();
+        if board.is_closing() && head.to_tag().is_none() && matches!(method, "INVITE" | "OPTIONS") {
+            // Before anybody is asked who they are: a registrar's calls are no trunk's any more once we have left it.
+            if method == "INVITE" {
+                board.host.load.refused(Why::Draining);
+            }
+            return Err(self.later(head, Why::Draining));
+        }
         outsider(&board, head, from)?;
-        if let Some(tag) = head.to_tag()
-            && head.method != "ACK"
-        {
-            let call_id = head.first("call-id").unwrap_or_default();
-            board.line(call_id, tag).ok_or_else(gone)?;
+        if head.to_tag().is_some() && method != "ACK" {
+            let line = line.ok_or_else(gone)?;
+            if method != "BYE" && !line.may_ask(PACE, clock::now()) {
+                return Err(self.later(head, Why::Messages));
+            }
         }
         serves(head, key, self.secure)?;
-        match head.method.as_str() {
+        match method {
             "CANCEL" => Err(gone()),
-            "INVITE" if head.to_tag().is_none() => self.room(&board),
+            "INVITE" if head.to_tag().is_none() => board.room(self.transactions()).map_err(|why| {
+                board.host.load.refused(why);
+                self.later(head, why)
+            }),
+            // Who distributes calls asks by this whether there is room (RFC 3261 §11.2).
+            "OPTIONS" if head.to_tag().is_none() => {
+                let refusal = board.room(self.transactions()).err().map(|why| self.later(head, why));
+                Err(able(refusal))
+            }
             _ => Ok(()),
         }
+    }
+
+    /// Not now: when is told, spread over callers, so that they do not come back at the same moment (RFC 3261 §20.33).
+    fn later(&self, head: &Head, why: Why) -> Fault {
+        let seconds = Load::retry_after(self.tags.hash_one(head.first("call-id")));
+        Fault::new(503, why.to_string()).with("Retry-After", seconds.to_string())
     }
 
     /// Whether the stack has a transaction for this already: a repetition, or a CANCEL of it.
@@ -145,11 +220,10 @@ impl Door {
         endpoint.is_some_and(|e| e.transactions.contains_key(key) || e.finished_transactions.contains_key(key))
     }
 
-    /// Whether there is room for another call.
-    fn room(&self, board: &Switchboard) -> Result<(), Fault> {
+    /// What the stack remembers.
+    fn transactions(&self) -> usize {
         let endpoint = self.endpoint.get().and_then(Weak::upgrade);
-        let transactions = endpoint.map_or(0, |e| e.transactions.len() + e.finished_transactions.len());
-        board.room(transactions).map_err(|why| Fault::new(503, why).with("Retry-After", RETRY_AFTER))
+        endpoint.map_or(0, |e| e.transactions.len() + e.finished_transactions.len())
     }
 
     /// The answer to a refused request, and where a datagram with it goes.
@@ -201,7 +275,7 @@ fn known(head: &Head, secure: bool) -> Result<(), Fault> {
     }
 }
 
-/// Whether we serve what is asked for. OPTIONS outside of a dialog ends here, with its answer.
+/// Whether we serve what is asked for.
 fn served(head: &Head) -> Result<(), Fault> {
     let method = head.method.as_str();
     if !ALLOW.split(", ").any(|m| m == method) {
@@ -212,10 +286,13 @@ fn served(head: &Head) -> Result<(), Fault> {
     if !unsupported.is_empty() && method != "ACK" && method != "CANCEL" {
         return Err(Fault::new(420, "these extensions are not supported").with("Unsupported", unsupported.join(", ")));
     }
-    if method == "OPTIONS" && head.to_tag().is_none() {
-        return Err(Fault::new(200, "OK").with("Allow", ALLOW).with("Accept", ACCEPT).with("Supported", OPTION));
-    }
     Ok(())
+}
+
+/// The answer to OPTIONS outside of a call: what we can, and whether an INVITE would be taken now.
+pub(super) fn able(refusal: Option<Fault>) -> Fault {
+    let answer = refusal.unwrap_or_else(|| Fault::new(200, "OK"));
+    answer.with("Allow", ALLOW).with("Accept", ACCEPT).with("Supported", OPTION)
 }
 
 /// Whether the stack below can work with it; it drops in silence what it cannot read.

@@ -87,6 +87,7 @@ fn judged(bytes: &[u8], limits: &Limits, pass: impl FnOnce(&[u8]) -> Outcome) ->
         Read::Response => pass(bytes),
         Read::Faulty(head, fault) => answered(&head, &fault),
         Read::Request(head) => match door::serves(&head, door::understood(&head, bytes, limits.head), false) {
+            Ok(()) if head.method == "OPTIONS" && head.to_tag().is_none() => answered(&head, &door::able(None)),
             Ok(()) => pass(bytes),
             Err(_) if head.method == "ACK" => Outcome::Dropped,
             Err(fault) => answered(&head, &fault),

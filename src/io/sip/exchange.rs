@@ -4,11 +4,13 @@
 //! carries it, or one is made. Thus no connection of the stack's own exists, and nothing comes in unguarded.
 
 use crate::config::Listen;
+use crate::io::hep::Mirror;
 use crate::io::sip::door::{Door, Origin};
 use crate::io::sip::flow::{Flow, sip_address};
 use crate::io::sip::message::parameter;
 use crate::io::sip::office::Timers;
 use crate::io::sip::switchboard::Switchboard;
+use crate::io::sip::threshold::Threshold;
 use crate::io::sip::tls::Certificates;
 use crate::io::sip::web;
 use rsipstack::sip::prelude::HeadersExt;
@@ -50,6 +52,10 @@ pub struct Exchange {
     pub stop: CancellationToken,
     /// How long peers may take.
     pub timers: Timers,
+    /// What lies before the stack.
+    pub threshold: Threshold,
+    /// Where copies of messages go.
+    pub copies: Mirror,
     certificates: Option<Arc<Certificates>>,
     hub: ChannelConnection,
     events: TransportSender,
@@ -110,6 +116,7 @@ impl Exchange {
         board: &Arc<Switchboard>,
         certificates: Option<Arc<Certificates>>,
         timers: Timers,
+        threshold: Threshold,
         stop: &CancellationToken,
     ) -> rsipstack::Result<(Arc<Exchange>, TransportLayer)> {
         let (events, told) = mpsc::unbounded_channel();
@@ -126,6 +133,8 @@ impl Exchange {
             board: Arc::downgrade(board),
             stop: stop.child_token(),
             timers,
+            threshold,
+            copies: board.host.mirror.clone(),
             certificates,
             hub,
             events,

@@ -10,6 +10,7 @@
 //! itself, until its backlog is full or nothing moves any more, and then its connection goes.
 
 use crate::config::Transport;
+use crate::io::hep::{Mirror, Path};
 use crate::io::sip::door::{Origin, Verdict};
 use crate::io::sip::exchange::Exchange;
 use crate::io::sip::frame::{Frame, Framer};
@@ -55,6 +56,9 @@ pub(super) struct Outlet {
     pub answers: mpsc::Receiver<Vec<u8>>,
     /// The stack's messages. There is no bound: the writer takes all that comes at once and keeps the bound.
     pub messages: TransportReceiver,
+    /// Who gets a copy of the stack's, and on which way they are.
+    pub copies: Mirror,
+    pub path: Path,
 }
 
 /// Why a connection ended; peers are not to blame for the first.
@@ -117,7 +121,8 @@ impl Flow {
         let flow = Arc::new(Flow { origin, channel, answers, gone, proven: AtomicBool::new(false) });
         // Before anything is read of it: what comes is asked for its origin at once.
         exchange.remember(&flow, dialled);
-        Ok((flow, Outlet { answers: answered, messages }))
+        let (copies, path) = (exchange.copies.clone(), path_to(exchange, flow.origin.address));
+        Ok((flow, Outlet { answers: answered, messages, copies, path }))
     }
 
     /// The stack's name for it.
@@ -205,14 +210,19 @@ impl Flow {
 
     /// A message that came.
     pub(super) async fn judged(&self, bytes: &[u8], exchange: &Exchange) -> Result<(), Over> {
-        match exchange.door.judge(bytes, &self.origin) {
+        let (verdict, path) = (exchange.door.judge(bytes, &self.origin), path_to(exchange, self.origin.address));
+        if !matches!(verdict, Verdict::Noise) {
+            exchange.copies.copy(path.back(), bytes);
+        }
+        match verdict {
             Verdict::Noise => Err(Over::Noise),
             Verdict::Drop => Ok(()),
             Verdict::Answer(head, fault) => {
                 let (answer, _) = exchange.door.response(&head, &fault, self.origin.address);
+                exchange.copies.copy(path, &answer);
                 self.answer(answer).await
             }
-            Verdict::Pass => self.pass(bytes, exchange),
+            Verdict::Pass => self.pass(bytes, exchange).await,
         }
     }
 
@@ -220,7 +230,7 @@ impl Flow {
         self.answers.send(bytes).await.map_err(|_| Over::Closed)
     }
 
-    fn pass(&self, bytes: &[u8], exchange: &Exchange) -> Result<(), Over> {
+    async fn pass(&self, bytes: &[u8], exchange: &Exchange) -> Result<(), Over> {
         let message = SipMessage::try_from(bytes).map_err(|_| Over::Noise)?;
         let transport = stack_transport(exchange.listen.transport);
         let message =
@@ -228,6 +238,7 @@ impl Flow {
         self.proven.store(true, Ordering::Relaxed);
         self.lead(&message, exchange);
         let from = sip_address(exchange.listen.transport, self.origin.address);
+        exchange.threshold.step_on().await;
         exchange.tell(TransportEvent::Incoming(message, self.connection(), from));
         Ok(())
     }
@@ -250,14 +261,18 @@ impl Flow {
 
 /// What goes to the peer, in the order in which it is told; of which something must move within `stall`.
 async fn write<S: AsyncWrite>(mut writer: WriteHalf<S>, outlet: Outlet, stall: Duration) -> Over {
-    let Outlet { mut answers, messages: mut from_stack } = outlet;
+    let Outlet { mut answers, messages: mut from_stack, copies, path } = outlet;
     let (mut backlog, mut moved, mut unflushed) = (BytesMut::new(), Instant::now(), false);
     loop {
         let idle = backlog.is_empty() && !unflushed;
         tokio::select! {
             event = from_stack.recv() => match event {
                 None => return Over::Closed,
-                Some(TransportEvent::Incoming(message, ..)) => backlog.extend_from_slice(&message.to_bytes()),
+                Some(TransportEvent::Incoming(message, ..)) => {
+                    let bytes = message.to_bytes();
+                    copies.copy(path, &bytes);
+                    backlog.extend_from_slice(&bytes);
+                }
                 Some(TransportEvent::New(_) | TransportEvent::Closed(_)) => {}
             },
             Some(bytes) = answers.recv(), if backlog.len() < CHUNK => backlog.extend_from_slice(&bytes),
@@ -289,6 +304,11 @@ async fn step<S: AsyncWrite>(writer: &mut WriteHalf<S>, backlog: &[u8]) -> std::
         0 => Err(std::io::ErrorKind::WriteZero.into()),
         count => Ok(count),
     }
+}
+
+/// From us to a peer, for copies: we are known by where we listen, whoever made the connection.
+fn path_to(exchange: &Exchange, peer: SocketAddr) -> Path {
+    Path { transport: exchange.listen.transport, from: exchange.listen.address, to: peer }
 }
 
 /// The stack's name for a transport.

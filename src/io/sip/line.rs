@@ -8,6 +8,7 @@ use crate::config::Credentials;
 use crate::io::sip::controller::Message;
 use crate::io::sip::office::Office;
 use crate::io::sip::reliable::Provisional;
+use crate::io::sip::sources::Bucket;
 use crate::io::sip::timer::{self, Session};
 use crate::io::siprec::Metadata;
 use rsipstack::dialog::dialog::{DialogState, DialogStateReceiver, TerminatedReason};
@@ -21,6 +22,7 @@ use rsipstack::transaction::transaction::{TransactionEvent, TransactionEventSend
 use rsipstack::transport::SipConnection;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -121,6 +123,8 @@ pub struct Line {
     alone: AtomicBool,
     flow: Mutex<Option<SipConnection>>,
     pub(super) login: OnceLock<Credentials>,
+    /// How fast the peer may ask.
+    pace: Mutex<Bucket>,
 }
 
 impl Line {
@@ -164,6 +168,7 @@ impl Line {
             alone: AtomicBool::new(false),
             flow: Mutex::default(),
             login: OnceLock::new(),
+            pace: Mutex::default(),
         }
     }
 
@@ -186,6 +191,11 @@ impl Line {
     /// Whether `metadata` describes this session, which goes through us.
     pub fn is_described(&self, metadata: &Metadata) -> bool {
         !self.recording && metadata.is_of(&self.key.0, self.session_id.as_deref())
+    }
+
+    /// Whether the peer may ask something more in this dialog, `rate` times in a second.
+    pub fn may_ask(&self, rate: f32, now: Instant) -> bool {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner).take(rate, now)
     }
 
     /// Whether it is the line of a recording session: its bodies are of another kind (SIPREC).

@@ -63,11 +63,13 @@ mod resolve;
 mod route;
 mod seat;
 mod silence;
+mod sources;
 mod stand_in;
 mod strangers;
 mod summon;
 mod supervisor;
 mod switchboard;
+mod threshold;
 mod timer;
 mod tls;
 mod transfer;
@@ -86,7 +88,9 @@ pub use trust::Registrations;
 use crate::call::sdp::Srtp;
 use crate::config::{Config, Listen, Step};
 use crate::io::conversation::Conversations;
+use crate::io::hep::Mirror;
 use crate::io::journal::Journal;
+use crate::io::load::Load;
 use crate::io::shard::Shard;
 use crate::io::tts::Synthesiser;
 use office::Office;
@@ -119,6 +123,10 @@ pub struct Host {
     pub journal: Journal,
     /// Where calls are found by others.
     pub registry: Registry,
+    /// Whether there is headroom for another call.
+    pub load: Load,
+    /// Where copies of messages go.
+    pub mirror: Mirror,
 }
 
 impl Host {
@@ -159,7 +167,8 @@ pub struct SipServer {
 impl SipServer {
     /// Binds every address and begins to serve.
     pub async fn start(config: Arc<Config>, host: Host) -> Result<SipServer, StartError> {
-        SipServer::start_with(config, host, Limits::default(), Timers::default()).await
+        let limits = Limits { calls: config.load.calls, ..Limits::default() };
+        SipServer::start_with(config, host, limits, Timers::default()).await
     }
 
     /// The same with other limits and timers.
@@ -178,6 +187,7 @@ impl SipServer {
         let certificates = certificates.map(Arc::new);
         let journal = host.journal.subscribe();
         let board = Arc::new(Switchboard::new(config, host, limits, timers.nonce_life()));
+        let watch = board.host.load.clone().watch(board.config.load, board.host.shards.clone());
         let (stop, mut tasks, mut offices) = (CancellationToken::new(), JoinSet::new(), Vec::new());
         for address in listen {
             let opened = Office::open(address, &board, certificates.clone(), timers, &stop.child_token()).await;
@@ -193,6 +203,7 @@ impl SipServer {
         board.host.registry.serve(Arc::downgrade(&board));
         tasks.extend(certificates.map(Certificates::watch));
         tasks.spawn(board.endings.clone().follow(journal));
+        tasks.spawn(watch);
         let (leaving, mut extensions) = (CancellationToken::new(), JoinSet::new());
         for index in 0..board.config.registrations.len() {
             extensions.spawn(register::run(board.clone(), index, leaving.clone()));
@@ -223,6 +234,20 @@ impl SipServer {
     /// Connections that stand, made to us or by us.
     pub fn connections(&self) -> usize {
         self.board.offices().iter().map(|o| o.connections()).sum()
+    }
+
+    /// Calls that have not ended.
+    pub fn calls(&self) -> usize {
+        self.board.host.registry.len()
+    }
+
+    /// Takes no further calls, has nobody sent to us any more, and waits until those that run have ended, for `deadline` at
+    /// most. Answers how many have not.
+    pub async fn drain(&self, deadline: Duration) -> usize {
+        self.board.close();
+        self.leaving.cancel();
+        let _ = tokio::time::timeout(deadline, self.board.idle()).await;
+        self.live()
     }
 
     /// Takes no further calls, hangs up everyone, and waits until that is done, for `deadline` at most.

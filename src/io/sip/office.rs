@@ -12,18 +12,17 @@ use crate::io::sip::inspectors::Inspectors;
 use crate::io::sip::message::parameter;
 use crate::io::sip::resolve::Names;
 use crate::io::sip::switchboard::Switchboard;
+use crate::io::sip::threshold::Threshold;
 use crate::io::sip::timer::Policy;
 use crate::io::sip::tls::Certificates;
-use async_trait::async_trait;
 use rsipstack::EndpointBuilder;
 use rsipstack::dialog::dialog_layer::DialogLayer;
 use rsipstack::sip::prelude::HeadersExt;
-use rsipstack::sip::{Auth, Host, Param, Response, Scheme, SipMessage, Uri};
-use rsipstack::transaction::endpoint::{EndpointInnerRef, EndpointOption, TransportEventInspector};
+use rsipstack::sip::{Auth, Host, Param, Response, Scheme, Uri};
+use rsipstack::transaction::endpoint::{EndpointInnerRef, EndpointOption};
 use rsipstack::transaction::{Endpoint, TransactionReceiver};
-use rsipstack::transport::connection::TransportEvent;
+use rsipstack::transport::TransportLayer;
 use rsipstack::transport::udp::UdpConnection;
-use rsipstack::transport::{SipConnection, TransportLayer};
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -119,6 +118,7 @@ impl Ground {
         listen: Listen,
         board: &Arc<Switchboard>,
         bodies: Cloakroom,
+        threshold: Threshold,
         stop: &CancellationToken,
     ) -> io::Result<Ground> {
         let socket = bind(listen.address)?;
@@ -127,7 +127,8 @@ impl Ground {
         let door = Arc::new(Door::new(Arc::downgrade(board)));
         let names = Names { resolver: board.resolver.clone(), transport: Transport::Udp, ipv4: local.is_ipv4() };
         let layer = TransportLayer::new_with_domain_resolver(stop.child_token(), Box::new(names));
-        let datagrams = Arc::new(Datagrams::new(socket, door.clone(), bodies));
+        let copies = board.host.mirror.clone();
+        let datagrams = Arc::new(Datagrams::new(socket, local, door.clone(), bodies, threshold, copies));
         let udp = UdpConnection::from_socket(datagrams, advertised, Some(stop.child_token())).await;
         layer.add_transport(udp.map_err(io::Error::other)?.into());
         Ok(Ground { local, layer, carrier: Carrier::Datagrams(door) })
@@ -138,13 +139,14 @@ impl Ground {
         board: &Arc<Switchboard>,
         certificates: Option<Arc<Certificates>>,
         timers: Timers,
+        threshold: Threshold,
         stop: &CancellationToken,
     ) -> io::Result<Ground> {
         let listener = TcpListener::bind(listen.address).await?;
         let local = listener.local_addr()?;
         let advertised = SocketAddr::new(external(board, local).unwrap_or(local.ip()), local.port());
         let bound = Listen { address: local, ..listen };
-        let opened = Exchange::open(bound, advertised, board, certificates, timers, stop).await;
+        let opened = Exchange::open(bound, advertised, board, certificates, timers, threshold, stop).await;
         let (exchange, layer) = opened.map_err(io::Error::other)?;
         tokio::spawn(exchange.clone().accept(listener));
         Ok(Ground { local, layer, carrier: Carrier::Connections(exchange) })
@@ -156,18 +158,6 @@ fn external(board: &Switchboard, local: SocketAddr) -> Option<IpAddr> {
     board.config.sip.external_address.filter(|ip| ip.is_ipv4() == local.is_ipv4())
 }
 
-/// Keeps out what did not pass a door: the stack would take requests on connections that it made itself.
-struct Threshold;
-
-#[async_trait]
-impl TransportEventInspector for Threshold {
-    async fn handle(&self, event: TransportEvent) -> Option<TransportEvent> {
-        let stray = matches!(&event, TransportEvent::Incoming(SipMessage::Request(_), connection, _)
-            if !matches!(connection, SipConnection::Udp(_) | SipConnection::Channel(_)));
-        (!stray).then_some(event)
-    }
-}
-
 impl Office {
     /// Binds `listen` and makes a stack for it. What arrives comes out of the receiver once the endpoint is served.
     pub async fn open(
@@ -177,18 +167,20 @@ impl Office {
         timers: Timers,
         stop: &CancellationToken,
     ) -> io::Result<(Arc<Office>, Endpoint, TransactionReceiver)> {
-        let bodies = Cloakroom::default();
+        let (bodies, threshold) = (Cloakroom::default(), Threshold::default());
         let ground = match listen.transport {
-            Transport::Udp => Ground::of_datagrams(listen, board, bodies.clone(), stop).await?,
-            Transport::Tcp | Transport::Ws => Ground::of_connections(listen, board, None, timers, stop).await?,
+            Transport::Udp => Ground::of_datagrams(listen, board, bodies.clone(), threshold.clone(), stop).await?,
+            Transport::Tcp | Transport::Ws => {
+                Ground::of_connections(listen, board, None, timers, threshold.clone(), stop).await?
+            }
             Transport::Tls | Transport::Wss => {
-                Ground::of_connections(listen, board, certificates, timers, stop).await?
+                Ground::of_connections(listen, board, certificates, timers, threshold.clone(), stop).await?
             }
         };
         let endpoint = EndpointBuilder::new()
             .with_cancel_token(stop.clone())
             .with_transport_layer(ground.layer)
-            .with_transport_inspector(Box::new(Threshold))
+            .with_transport_inspector(Box::new(threshold))
             .with_inspector(Box::new(Inspectors::new(bodies)))
             .with_user_agent(USER_AGENT)
             .with_option(options(timers))

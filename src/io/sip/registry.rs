@@ -4,6 +4,7 @@ use crate::call::{Command, Refusal};
 use crate::event::{Address, Consent, Mode};
 use crate::id::{CallCode, CallId};
 use crate::io::clock;
+use crate::io::load::Why;
 use crate::io::shard::Shard;
 use crate::io::sip::summon::{self, Unsummoned};
 use crate::io::sip::switchboard::Switchboard;
@@ -77,9 +78,9 @@ impl Entry {
         }
     }
 
-    /// Whether a supervisor who dials `who` means this call: its code, or the user part of its agent's address.
-    fn is_meant(&self, who: &str) -> bool {
-        self.code.to_string() == who || self.agents.iter().any(|agent| user(&agent.0) == who)
+    /// Whether a supervisor who dials `who` means this call: its code (`who` as one), or the user part of its agent's address.
+    fn is_meant(&self, who: &str, code: Option<CallCode>) -> bool {
+        code == Some(self.code) || self.agents.iter().any(|agent| user(&agent.0) == who)
     }
 }
 
@@ -116,7 +117,7 @@ impl Registry {
         self.locked(|calls| {
             for _ in 0..DRAWS {
                 let code = entry.code.to_string();
-                if !calls.values().any(|other| other.is_meant(&code)) {
+                if !calls.values().any(|other| other.is_meant(&code, Some(entry.code))) {
                     break;
                 }
                 entry.code = CallCode::new(clock::random());
@@ -168,7 +169,8 @@ impl Registry {
     /// The one call that a supervisor means who dials `who`.
     pub fn meant(&self, who: &str) -> Result<(CallId, Entry), Unfound> {
         self.locked(|calls| {
-            let mut meant = calls.iter().filter(|(_, entry)| entry.is_meant(who));
+            let code = who.parse().ok();
+            let mut meant = calls.iter().filter(|(_, entry)| entry.is_meant(who, code));
             let Some((id, entry)) = meant.next() else { return Err(Unfound::Nobody) };
             match meant.count() {
                 0 => Ok((*id, entry.clone())),
@@ -186,6 +188,11 @@ impl Registry {
     pub fn summon(&self, call: CallId, entry: Entry, to: &str, mode: Mode) -> Result<(), Unsummoned> {
         let board = self.board.get().and_then(Weak::upgrade).ok_or(Unsummoned::Closed)?;
         summon::begin(board, call, entry, to, mode)
+    }
+
+    /// Whether another call can be taken; where there is no SIP, nothing speaks against it.
+    pub fn room(&self) -> Result<(), Why> {
+        self.board.get().and_then(Weak::upgrade).map_or(Ok(()), |board| board.room(0))
     }
 
     /// A call is over.

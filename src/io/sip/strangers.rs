@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 const PATIENCE: u32 = 100;
 /// How long tries are remembered, and how long silence lasts after the last of them.
 const WHILE: Duration = Duration::from_secs(60);
+/// How long a proof speaks for the address it came from: a telephone that calls once an hour begins anew.
+const PROVEN: Duration = Duration::from_secs(600);
 /// Sources remembered at once; above it those of a flood from everywhere are answered like new ones.
 const MOST: usize = 10_000;
 
@@ -34,12 +36,16 @@ impl Try {
 /// The table. Addresses of trunks that need no password are never in it, so that nobody can silence them with a source
 /// address that is not theirs.
 #[derive(Default)]
-pub struct Strangers(Mutex<HashMap<IpAddr, (u32, Instant)>>);
+pub struct Strangers {
+    tries: Mutex<HashMap<IpAddr, (u32, Instant)>>,
+    /// Who has proven who they are, and when. Bounded by [`MOST`]; when it is full others are not remembered.
+    proven: Mutex<HashMap<IpAddr, Instant>>,
+}
 
 impl Strangers {
     /// A request from `ip` was in vain.
     pub fn tried(&self, ip: IpAddr, how: Try, now: Instant) {
-        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.tries.lock().unwrap_or_else(PoisonError::into_inner);
         if table.len() >= MOST && !table.contains_key(&ip) {
             table.retain(|_, (_, last)| now.saturating_duration_since(*last) < WHILE);
             if table.len() >= MOST {
@@ -54,13 +60,26 @@ impl Strangers {
 
     /// Whether `ip` gets no answers now.
     pub fn is_silenced(&self, ip: IpAddr, now: Instant) -> bool {
-        let table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let table = self.tries.lock().unwrap_or_else(PoisonError::into_inner);
         table.get(&ip).is_some_and(|(tries, last)| *tries >= PATIENCE && now.saturating_duration_since(*last) < WHILE)
     }
 
     /// A request from `ip` was right after all.
-    pub fn welcome(&self, ip: IpAddr) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&ip);
+    pub fn welcome(&self, ip: IpAddr, now: Instant) {
+        self.tries.lock().unwrap_or_else(PoisonError::into_inner).remove(&ip);
+        let mut proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
+        if proven.len() >= MOST && !proven.contains_key(&ip) {
+            proven.retain(|_, last| now.saturating_duration_since(*last) < PROVEN);
+        }
+        if proven.len() < MOST || proven.contains_key(&ip) {
+            proven.insert(ip, now);
+        }
+    }
+
+    /// Whether somebody at `ip` has proven lately who they are.
+    pub fn is_welcome(&self, ip: IpAddr, now: Instant) -> bool {
+        let proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
+        proven.get(&ip).is_some_and(|last| now.saturating_duration_since(*last) < PROVEN)
     }
 }
 
@@ -82,8 +101,9 @@ mod tests {
         strangers.tried(a, Try::Wrong, now + WHILE);
         assert!(!strangers.is_silenced(a, now + WHILE), "it begins anew");
         (0..10).for_each(|_| strangers.tried(b, Try::Wrong, now));
-        strangers.welcome(b);
-        assert!(!strangers.is_silenced(b, now));
+        strangers.welcome(b, now);
+        assert!(!strangers.is_silenced(b, now) && strangers.is_welcome(b, now) && !strangers.is_welcome(a, now));
+        assert!(!strangers.is_welcome(b, now + PROVEN));
     }
 
     #[test]
@@ -92,8 +112,8 @@ mod tests {
         for n in 0..MOST as u32 + 500 {
             strangers.tried(IpAddr::from(n.to_be_bytes()), Try::Wrong, now);
         }
-        assert_eq!(strangers.0.lock().unwrap().len(), MOST);
+        assert_eq!(strangers.tries.lock().unwrap().len(), MOST);
         strangers.tried("2001:db8::1".parse().unwrap(), Try::Wrong, now + WHILE);
-        assert_eq!(strangers.0.lock().unwrap().len(), 1);
+        assert_eq!(strangers.tries.lock().unwrap().len(), 1);
     }
 }

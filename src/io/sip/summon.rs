@@ -8,6 +8,7 @@ use crate::call::{Ack, Command};
 use crate::event::{Address, Event, Mode, What};
 use crate::id::{CallId, LegId};
 use crate::io::clock;
+use crate::io::load::Why;
 use crate::io::rtp::LegSockets;
 use crate::io::sip::controller::{End, Message, open_media, release};
 use crate::io::sip::dial;
@@ -43,9 +44,12 @@ pub enum Unsummoned {
     /// There is no listening address of its family.
     #[error("no [sip] listen address can reach this address")]
     Family,
-    /// There is no SIP here, or it is ending.
+    /// There is no SIP here.
     #[error("the server takes no calls now")]
     Closed,
+    /// There is no room for another call.
+    #[error("{0}: try again later")]
+    Full(Why),
 }
 
 /// Who is to be called.
@@ -65,7 +69,10 @@ pub fn begin(board: Arc<Switchboard>, call: CallId, entry: Entry, to: &str, mode
     if !matches!(callee.scheme, Some(Scheme::Sip | Scheme::Sips)) || callee.user().is_none_or(str::is_empty) {
         return Err(Unsummoned::Address);
     }
-    board.room(0).map_err(|_| Unsummoned::Closed)?;
+    board.room(0).map_err(|why| {
+        board.host.load.refused(why);
+        Unsummoned::Full(why)
+    })?;
     let near = board.offices().first().cloned().ok_or(Unsummoned::Closed)?;
     let speaks = |ip: &IpAddr| board.offices().iter().any(|office| office.local.is_ipv4() == ip.is_ipv4());
     if let (Host::IpAddr(ip), None) = (callee.host(), board.proxy_for(&callee))

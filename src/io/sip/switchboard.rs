@@ -2,12 +2,14 @@
 
 use crate::config::{Config, Proxy, Trunk};
 use crate::id::{CallId, LegId};
+use crate::io::load::Why;
 use crate::io::sip::Host as House;
 use crate::io::sip::communication::Communications;
 use crate::io::sip::endings::Endings;
 use crate::io::sip::line::Line;
 use crate::io::sip::office::Office;
 use crate::io::sip::resolve::Resolver;
+use crate::io::sip::sources::Sources;
 use crate::io::sip::trust::Trust;
 use crate::io::siprec::Metadata;
 use rsipstack::sip::{Host as SipHost, Uri};
@@ -23,16 +25,14 @@ use tokio::sync::Notify;
 pub struct Limits {
     /// Calls at once.
     pub calls: usize,
-    /// SIP transactions remembered at once, each a few kilobytes; one is kept for half a minute.
+    /// SIP transactions remembered at once, each a few kilobytes; one is kept for half a minute, and a routed call makes
+    /// four, so that this is some 470 calls in a second, for as long as it likes.
     pub transactions: usize,
 }
 
-/// Why no calls are taken any more.
-pub const CLOSING: &str = "shutting down";
-
 impl Default for Limits {
     fn default() -> Self {
-        Limits { calls: 2_000, transactions: 20_000 }
+        Limits { calls: 2_000, transactions: 60_000 }
     }
 }
 
@@ -52,6 +52,8 @@ pub struct Switchboard {
     pub trust: Trust,
     /// Asks where names lead.
     pub resolver: Arc<Resolver>,
+    /// How fast they send what belongs to no call.
+    pub sources: Sources,
     /// Who waits for which clip.
     pub endings: Endings,
     /// Which calls recording sessions share.
@@ -64,6 +66,8 @@ pub struct Switchboard {
     owners: Mutex<HashMap<(String, String), Owner>>,
     /// Bounded by the number of calls.
     invites: Mutex<HashSet<InviteKey>>,
+    /// Calls of each trunk that has a limit. Bounded by the number of trunks.
+    of_trunks: Mutex<HashMap<String, usize>>,
     live: AtomicUsize,
     idle: Notify,
     closing: AtomicBool,
@@ -75,6 +79,7 @@ impl Switchboard {
         Switchboard {
             trust: Trust::new(config.clone(), life),
             resolver: Arc::new(Resolver::new(&config.sip.reach.nameservers)),
+            sources: Sources::default(),
             config,
             host,
             endings: Endings::default(),
@@ -84,6 +89,7 @@ impl Switchboard {
             lines: Mutex::default(),
             owners: Mutex::default(),
             invites: Mutex::default(),
+            of_trunks: Mutex::default(),
             live: AtomicUsize::new(0),
             idle: Notify::new(),
             closing: AtomicBool::new(false),
@@ -123,15 +129,23 @@ impl Switchboard {
         of_trunk.or(self.config.sip.reach.outbound_proxy.as_ref())
     }
 
-    /// Whether another call can be taken.
-    pub fn room(&self, transactions: usize) -> Result<(), &'static str> {
-        if self.closing.load(Ordering::Relaxed) {
-            return Err(CLOSING);
+    /// Whether another call can be taken, with so many SIP transactions; the one place that decides it.
+    pub fn room(&self, transactions: usize) -> Result<(), Why> {
+        if self.is_closing() {
+            return Err(Why::Draining);
         }
-        if self.live() >= self.limits.calls || transactions >= self.limits.transactions {
-            return Err("too many calls at once");
+        if self.live() >= self.limits.calls {
+            return Err(Why::Calls);
         }
-        Ok(())
+        if transactions >= self.limits.transactions {
+            return Err(Why::Transactions);
+        }
+        self.host.load.measured().map_or(Ok(()), Err)
+    }
+
+    /// Whether no further calls are taken because the server is about to end.
+    pub fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
     }
 
     /// No further calls are taken.
@@ -197,7 +211,7 @@ impl Switchboard {
             return None;
         }
         self.live.fetch_add(1, Ordering::AcqRel);
-        Some(Live { board: self.clone(), invite })
+        Some(Live { board: self.clone(), invite, trunk: None })
     }
 }
 
@@ -205,11 +219,33 @@ impl Switchboard {
 pub struct Live {
     board: Arc<Switchboard>,
     invite: InviteKey,
+    /// The trunk it counts for, where that has a limit.
+    trunk: Option<String>,
+}
+
+impl Live {
+    /// Counts it for its trunk too, unless that has all the calls it may have.
+    pub fn count_for(&mut self, trunk: &Trunk) -> Result<(), Why> {
+        let Some(most) = trunk.max_calls else { return Ok(()) };
+        let mut of_trunks = locked(&self.board.of_trunks);
+        let calls = of_trunks.entry(trunk.name.clone()).or_default();
+        if *calls >= most {
+            return Err(Why::Trunk);
+        }
+        *calls = calls.saturating_add(1);
+        self.trunk = Some(trunk.name.clone());
+        Ok(())
+    }
 }
 
 impl Drop for Live {
     fn drop(&mut self) {
         locked(&self.board.invites).remove(&self.invite);
+        if let Some(trunk) = self.trunk.take()
+            && let Some(calls) = locked(&self.board.of_trunks).get_mut(&trunk)
+        {
+            *calls = calls.saturating_sub(1);
+        }
         if self.board.live.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.board.idle.notify_waiters();
         }

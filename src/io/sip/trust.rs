@@ -77,7 +77,7 @@ impl Trust {
         for claim in shown.iter().filter_map(|value| Claim::read(value)).filter(|c| c.realm == digest::REALM) {
             match self.proven(origin, asked, &claim, look) {
                 Proof::Of(trunk) => {
-                    self.strangers.welcome(ip);
+                    self.strangers.welcome(ip, clock::now());
                     return Ok(trunk);
                 }
                 Proof::Stale => stale = true,
@@ -119,6 +119,11 @@ impl Trust {
     /// Whether a source has asked in vain so often that it gets no answers for a while.
     pub fn is_silenced(&self, origin: &Origin) -> bool {
         self.strangers.is_silenced(origin.address.ip(), clock::now()) && self.known(origin).is_none()
+    }
+
+    /// Whether a source is a trunk's without a proof, or has proven to be one lately.
+    pub fn is_known(&self, origin: &Origin) -> bool {
+        self.known(origin).is_some() || self.strangers.is_welcome(origin.address.ip(), clock::now())
     }
 
     /// Without a password: what a certificate proves comes before what an address does.

@@ -8,7 +8,6 @@ use crate::io::sip::admission::Whom;
 use crate::io::sip::controller::{End, Message};
 use crate::io::sip::policy;
 use crate::io::sip::supervisor::{Supervisor, gone};
-use crate::io::sip::switchboard::CLOSING;
 use crate::io::sip::whom::Found;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -57,6 +56,6 @@ impl Supervisor {
 
     /// A call that they may not hear, or not yet, is none that they wait for.
     fn goes_on_waiting(&self, end: &End) -> bool {
-        self.board.room(0) != Err(CLOSING) && matches!(end.refusal.status, 404 | 403)
+        !self.board.is_closing() && matches!(end.refusal.status, 404 | 403)
     }
 }

@@ -162,7 +162,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
 
     /// In the order in which it is told, of which something must move within `stall`; and a ping `every` so often.
     async fn run(mut self, outlet: Outlet) -> Over {
-        let Outlet { mut answers, mut messages } = outlet;
+        let Outlet { mut answers, mut messages, copies, path } = outlet;
         let mut ping = tokio::time::interval_at(Instant::now() + self.every, self.every);
         loop {
             let idle = self.waiting.is_empty() && !self.unflushed;
@@ -170,7 +170,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
             tokio::select! {
                 event = messages.recv() => match event {
                     None => return Over::Closed,
-                    Some(TransportEvent::Incoming(message, ..)) => self.push(written(message.to_bytes().to_vec())),
+                    Some(TransportEvent::Incoming(message, ..)) => {
+                        let bytes = message.to_bytes();
+                        copies.copy(path, &bytes);
+                        self.push(written(bytes.to_vec()));
+                    }
                     Some(TransportEvent::New(_) | TransportEvent::Closed(_)) => {}
                 },
                 Some(bytes) = answers.recv(), if self.size < CHUNK => self.push(written(bytes)),

@@ -74,6 +74,18 @@ struct Ready {
     /// Only where some are configured.
     #[serde(skip_serializing_if = "Option::is_none")]
     registrations: Option<Registered>,
+    /// Why no further call is taken, only where none is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refusing: Option<Refusing>,
+}
+
+/// Why no further call is taken.
+#[derive(Serialize)]
+struct Refusing {
+    code: &'static str,
+    detail: String,
+    /// Calls that go on.
+    calls: usize,
 }
 
 /// Extensions of other telephone systems that the server is to be, and those that it is now.
@@ -87,10 +99,11 @@ pub(super) async fn alive() -> Response {
     axum::Json(Alive { status: "ok", version: env!("CARGO_PKG_VERSION") }).into_response()
 }
 
-/// 200 where calls can be taken and kept. Ears are told of and not needed: calls go on without.
+/// 200 where another call can be taken now, and kept. Ears are told of and not needed: calls go on without.
 pub(super) async fn ready(State(api): State<Arc<AppState>>) -> Response {
     let (journal, sip) = (api.journal.is_writable(), api.readiness.sip.load(Ordering::Relaxed));
-    let ready = journal && sip && !api.shutdown.is_cancelled();
+    let refusing = api.calls.room().err();
+    let ready = journal && sip && refusing.is_none() && !api.shutdown.is_cancelled();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let registrations = api.readiness.registrations.get().map(Registrations::counts);
     let body = Ready {
@@ -101,6 +114,7 @@ pub(super) async fn ready(State(api): State<Arc<AppState>>) -> Response {
         journal: if journal { "writable" } else { "failing" },
         sip: if sip { "up" } else { "down" },
         ears: api.readiness.ears(),
+        refusing: refusing.map(|why| Refusing { code: why.word(), detail: why.to_string(), calls: api.calls.count() }),
     };
     (status, axum::Json(body)).into_response()
 }

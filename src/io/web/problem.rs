@@ -6,6 +6,8 @@
 use crate::call::Refusal;
 use crate::id::{CallId, LegId};
 use crate::io::calls::CallError;
+use crate::io::clock;
+use crate::io::load::{Load, Why};
 use crate::io::sip::Unsummoned;
 use crate::io::sqlite::StoreError;
 use crate::io::tts::SynthesisError;
@@ -24,7 +26,7 @@ pub struct Problem {
     title: &'static str,
     detail: String,
     /// One more header, where the status wants it.
-    header: Option<(HeaderName, &'static str)>,
+    header: Option<Box<(HeaderName, HeaderValue)>>,
 }
 
 /// As it is written.
@@ -43,8 +45,18 @@ impl Problem {
     }
 
     fn with(mut self, name: HeaderName, value: &'static str) -> Self {
-        self.header = Some((name, value));
+        self.header = Some(Box::new((name, HeaderValue::from_static(value))));
         self
+    }
+
+    /// 503: there is no room for another call. When to try again is spread, so that not all do so at the same moment.
+    pub(super) fn no_room(why: Why) -> Self {
+        let detail =
+            format!("{why}: try again after the seconds that Retry-After names; /readyz tells when there is room");
+        let mut problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no_room", "No calls are taken now", detail);
+        let seconds = Load::retry_after(clock::random()).into();
+        problem.header = Some(Box::new((header::RETRY_AFTER, seconds)));
+        problem
     }
 
     /// 401, as RFC 6750 §3 wants it; `wrong`: a token was sent, and it was not ours.
@@ -170,8 +182,8 @@ impl IntoResponse for Problem {
         };
         let text = serde_json::to_string(&body).unwrap_or_default();
         let mut response = (self.status, [(header::CONTENT_TYPE, MEDIA_TYPE)], text).into_response();
-        if let Some((name, value)) = self.header {
-            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        if let Some((name, value)) = self.header.map(|header| *header) {
+            response.headers_mut().insert(name, value);
         }
         response
     }
@@ -216,6 +228,7 @@ impl From<Unsummoned> for Problem {
         let (status, code, title) = match error {
             Unsummoned::Address => (StatusCode::UNPROCESSABLE_ENTITY, "no_address", "This is no address"),
             Unsummoned::Family => (StatusCode::UNPROCESSABLE_ENTITY, "unreachable", "This address cannot be reached"),
+            Unsummoned::Full(why) => return Problem::no_room(why),
             Unsummoned::Closed => (StatusCode::SERVICE_UNAVAILABLE, "no_calls", "No calls are taken"),
         };
         Problem::new(status, code, title, error.to_string())

@@ -6,7 +6,9 @@ use sotto::config::Way;
 use sotto::event::{Recorded, What};
 use sotto::id::Tenant;
 use sotto::io::clock;
+use sotto::io::hep::Mirror;
 use sotto::io::journal::{Journal, Published};
+use sotto::io::load::Load;
 use sotto::io::metrics::Metrics;
 use sotto::io::recorder::Recorder;
 use sotto::io::shard::{Shard, Sinks};
@@ -101,6 +103,11 @@ impl House {
     }
 
     pub async fn open(plan: Plan<'_>) -> House {
+        House::mirrored(plan, |_| Mirror::default()).await
+    }
+
+    /// The same, with copies of its signalling.
+    pub async fn mirrored(plan: Plan<'_>, mirror: impl FnOnce(&Arc<Metrics>) -> Mirror) -> House {
         let folder = Folder::new();
         let first = free_block();
         let media = (first, first + 199);
@@ -120,6 +127,8 @@ impl House {
             synthesiser: Synthesiser::new("en-us").unwrap(),
             journal,
             registry: registry.clone(),
+            load: Load::new(metrics.clone()),
+            mirror: mirror(&metrics),
         };
         let server = SipServer::start_with(config, host, plan.limits, plan.timers).await.unwrap();
         let sip = server.local_addresses()[0];
