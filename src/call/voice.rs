@@ -34,7 +34,6 @@ pub(crate) struct Voice {
 }
 
 /// Frames that lie ready. Boxes, for they go from hand to hand and one is two kilobytes.
-#[expect(clippy::vec_box)]
 pub(crate) type Frames = Vec<Box<Frame>>;
 
 /// What is read in a tick: a frame, and the same at other rates.
