@@ -439,7 +439,7 @@ fn a_line_that_leaked_exposes_nothing_again() {
 /// Under a canceller the agent who talks is heard by the customer, whisper or not.
 #[test]
 fn a_canceller_leaves_the_agent_their_words() {
-    let near = talker("flite", 0);
+    let near = wav("call1_cold_competitor_agent");
     let mut scene = Scene::new(LeakGuard::Cancel, Room::new(5, -12.0, 90, near));
     scene.run(500);
     let (mut said, mut heard) = (0.0, 0.0);

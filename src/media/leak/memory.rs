@@ -7,8 +7,8 @@
 use super::search::LAGS;
 use std::ops::Range;
 
-/// Lags below this (5 ms) are no room's: a codec's, or a line that loops back.
-const LEAST: usize = 40;
+/// Lags below this (10 ms) are no room's: an echo of 20 ms whose packets lie as badly as they can takes 10.
+const LEAST: usize = 80;
 /// Lags to either side of one that say how much of it is chance: 16 ms.
 const NEAR: usize = 128;
 /// And nowhere is chance less than a tenth of what it is everywhere: where nothing was sent, nothing is like it.
@@ -19,7 +19,7 @@ const SAME: usize = 2;
 const AGREE: u32 = 4;
 const SPEAKS: f32 = 2.5;
 /// The height of an echo: by figures of `docs/performance.md`.
-const ENOUGH: f32 = 6.5;
+const ENOUGH: f32 = 7.0;
 /// A lag at which a line is known to leak need not stand out by so much: chance has a fifteenth of the places there.
 const KNOWN: f32 = 5.0;
 
