@@ -1,4 +1,4 @@
-//! Show 7 of issue 3: fixture speech is whispered to an agent whose loudspeaker plays it back into their own line through
+//! Fixture speech is whispered to an agent whose loudspeaker plays it back into their own line through
 //! a synthetic room, -6 to -30 dB and 20 to 250 ms late, through a whole call on a virtual clock. And agents who talk
 //! under whispers that do not leak. Prints tables:
 //!

@@ -125,7 +125,7 @@ steps = [ {reject = {}} ]
 p.toml:2: route.called \"[\" is no regular expression (unclosed character class); see https://docs.rs/regex for the syntax
 p.toml:3: route.caller_role is \"boss\"; write one of customer, agent
 p.toml:4: there is no trunk \"lap\"; did you mean lab?
-p.toml:5: unknown key route.colour; known here: called, caller, trunk, caller_role, steps, recorded
+p.toml:5: unknown key route.colour; known here: called, caller, trunk, caller_role, follow, steps, recorded
 p.toml:7: nobody hears this: the caller is not answered yet; put {answer = {}} before it
 p.toml:9: unknown key route.steps.answer.now; nothing is known here: take it out
 p.toml:9: the caller is answered already; take this step out

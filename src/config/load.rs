@@ -9,7 +9,7 @@ pub struct Load {
     /// Calls at once, supervisors' lines and recording sessions among them.
     pub calls: usize,
     /// The share (0 to 1) of its cores that the process may use, and of one core each media thread, before calls are
-    /// refused. None: it is not looked at.
+    /// refused. None: it is not looked at, nor what threads wait for.
     pub cpu: Option<f32>,
     /// The share (0 to 1) of ticks that may come more than 5 ms late before calls are refused. None: as above.
     pub late: Option<f32>,

@@ -23,6 +23,8 @@ announce = false
 listen = "127.0.0.1:{http}"
 token = "{token}"
 [load]
+cpu = 0
+late = 0
 drain = 0
 [store]
 url = "sqlite://{folder}/data"

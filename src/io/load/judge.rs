@@ -93,8 +93,8 @@ impl Judge {
             (Why::Late, s.late, self.late),
             (Why::Media, s.media, self.cpu),
             (Why::Cpu, s.cpu, self.cpu),
-            (Why::Machine, s.waiting, Some(WAITING)),
-            (Why::Signalling, s.lag, Some(LAG)),
+            (Why::Machine, s.waiting, self.cpu.map(|_| WAITING)),
+            (Why::Signalling, s.lag, self.cpu.map(|_| LAG)),
         ];
         limits.into_iter().find(|(_, value, limit)| limit.is_some_and(|l| *value > l * share)).map(|(why, ..)| why)
     }

@@ -165,7 +165,9 @@ mod tests {
             if text != "hello" && text != "\r\n\r\n" {
                 let both = format!("{text}{OPTIONS}");
                 let outcomes: Vec<u16> = stream(both.as_bytes().chunks(7)).into_iter().map(status).collect();
-                assert_eq!(outcomes, [expected, 200], "{text}");
+                // What is no SIP closes a connection.
+                let noise = matches!(message::read(text.as_bytes()), Read::Noise);
+                assert_eq!(outcomes, if noise { vec![] } else { vec![expected, 200] }, "{text}");
             }
         }
         assert!(stream([&b"hello\r\n\r\n"[..], OPTIONS.as_bytes()]).is_empty());

@@ -101,7 +101,7 @@ mod tests {
             ("<sip:1002@pbx>", "sip:1002@pbx", None),
             ("sip:1002@pbx", "sip:1002@pbx", None),
             ("sip:1002@pbx;x=y", "sip:1002@pbx", None),
-            ("\"Anna, B\" <sip:1002@pbx:5070;transport=tcp>;x", "sip:1002@pbx:5070;transport=tcp", None),
+            ("\"Anna, B\" <sip:1002@pbx:5070;transport=tcp>;x", "sip:1002@pbx:5070;transport=TCP", None),
             ("<sip:1002@pbx;method=INVITE>", "sip:1002@pbx;method=INVITE", None),
             ("<sip:1@pbx?Replaces=a%40b%3Bto-tag%3D1%3Bfrom-tag%3D2>", "sip:1@pbx", Some(dialog)),
             ("<sip:1@pbx?Require=replaces&replaces=a%40b%3bto-tag%3d1%3Bfrom-tag%3D2>", "sip:1@pbx", Some(dialog)),
