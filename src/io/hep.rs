@@ -5,7 +5,7 @@
 //! what came, what goes ─► masked ─► queue with a bound ─► packed ─► one datagram each
 //! ```
 //!
-//! What is secret never leaves ([`mask`]). Signalling waits for nothing here: when the queue is full, or the server cannot
+//! What is secret never leaves (`mask`). Signalling waits for nothing here: when the queue is full, or the server cannot
 //! be reached, copies are dropped and counted.
 
 mod mask;
