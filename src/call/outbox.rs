@@ -42,6 +42,12 @@ impl Outbox {
         }
     }
 
+    /// What waits is for nobody any more.
+    pub fn forget(&mut self) {
+        self.waiting.clear();
+        self.reuse();
+    }
+
     /// Events are never dropped: one input makes a few for each leg and clip, of which there are 16 and 8 at most.
     pub fn event(&mut self, event: Event) {
         self.waiting.push_back(Waiting::Event(event));

@@ -58,10 +58,47 @@ impl Bench {
         }
     }
     /// Gives it back, or away where none is wanted back.
+    /// Nothing of this call stays on it: the next is somebody else's.
     pub fn give_back(&mut self, to: &mut Option<Box<Workbench>>) {
-        let bench = self.0.take();
-        if to.is_none() {
-            *to = bench;
+        let Some(mut bench) = self.0.take() else { return };
+        bench.outbox.forget();
+        to.get_or_insert(bench);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::{Call, CallOptions};
+
+    fn options(caller: &str) -> CallOptions {
+        CallOptions {
+            seed: 1,
+            caller: caller.into(),
+            called: "b".into(),
+            code: None,
+            listen: false,
+            record: false,
+            ears: Default::default(),
         }
+    }
+
+    /// What a call left on a bench is never done for another.
+    #[test]
+    fn a_bench_takes_nothing_from_call_to_call() {
+        let mut bench = None;
+        let mut first = Call::on(options("first"), &mut bench);
+        assert!(first.poll().is_some(), "it has more to say");
+        first.take_bench(&mut bench);
+        assert!(bench.is_some() && first.poll().is_none());
+        let mut second = Call::on(options("second"), &mut bench);
+        assert!(bench.is_none());
+        let mut said = Vec::new();
+        while let Some(output) = second.poll() {
+            said.push(format!("{output:?}"));
+        }
+        assert!(!said.is_empty() && said.iter().all(|s| !s.contains("first")), "{said:?}");
+        second.take_bench(&mut bench);
+        assert!(bench.is_some());
     }
 }
