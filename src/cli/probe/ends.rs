@@ -307,6 +307,6 @@ async fn prompted(client: &Client, call: &str) -> Result<(), ProbeError> {
 
 async fn why_refused(client: &Client, call: &str) -> String {
     let events = client.get(&format!("{call}/events")).await.unwrap_or_default();
-    let reasons = events.as_array().into_iter().flatten().filter(|event| event["type"] == "sotto.earpiece.refused");
-    reasons.last().map_or("the private line could not be proven".into(), |event| text(&event["data"], "reason"))
+    let mut reasons = events.as_array().into_iter().flatten().filter(|event| event["type"] == "sotto.earpiece.refused");
+    reasons.next_back().map_or("the private line could not be proven".into(), |event| text(&event["data"], "reason"))
 }
