@@ -234,7 +234,7 @@ impl Call {
     }
 
     fn path(&self, listener: &Leg) -> Path {
-        if listener.party.role == Role::Earpiece {
+        if self.pairings.iter().any(|p| p.leg() == listener.id()) {
             // All that is said to it is put together in one place, and compared with what comes back.
             return Path::Mix;
         }

@@ -90,6 +90,7 @@ impl Call {
                 self.pairings.push(Pairing { leg, code: Some(code), keyed, echo, told: [0; FRAME], leaks: false });
             }
         }
+        self.reroute();
         Ok(Ack::Done)
     }
 
@@ -134,7 +135,8 @@ impl Call {
     /// Whether what this leg says is looked through for what is said to an earpiece, and for whether anybody is there. An
     /// agent's own line has a guard (`watch`).
     pub(super) fn is_watched(&self, leg: &Leg) -> bool {
-        leg.party.role == Role::Bridge && leg.in_conversation()
+        let party = leg.live_party(self.now);
+        party.role == Role::Bridge && party.place == Place::InConversation
     }
 
     /// At the end of a tick.
