@@ -107,6 +107,19 @@ pub enum Delivery {
     Barge,
 }
 
+/// Somebody in another's conference (RFC 4575).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Present {
+    /// Their address there.
+    pub entity: Address,
+    /// What they are called there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Address>,
+    /// As the conference says: `connected`, `on-hold`, `muted-via-focus`, …; none where it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+}
+
 /// One thing that happened in a call.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
@@ -307,6 +320,23 @@ pub enum What {
         /// For how long, mode by mode.
         #[serde(default)]
         listened: Listened,
+    },
+    /// An agent's private line was proven to be one: whispers are heard there from here on. `leg` names it.
+    #[serde(rename = "earpiece.verified")]
+    EarpieceVerified {},
+    /// It was not, or is not any more: no whisper is heard there. `leg` names it, where there is one.
+    #[serde(rename = "earpiece.refused")]
+    EarpieceRefused {
+        /// Why.
+        reason: String,
+    },
+    /// Who is in a conference, as its own telephone system tells. `leg` names the line to it.
+    #[serde(rename = "conference.changed")]
+    ConferenceChanged {
+        /// How many, as it says; else as many as it names.
+        count: u32,
+        /// Those it names.
+        people: Vec<Present>,
     },
     /// The first sample of a clip was sent.
     #[serde(rename = "clip.started")]
@@ -518,6 +548,9 @@ impl What {
             What::SupervisorAsked {} => "supervisor.asked",
             What::SupervisorTookOver { .. } => "supervisor.took_over",
             What::SupervisorGaveBack { .. } => "supervisor.gave_back",
+            What::EarpieceVerified {} => "earpiece.verified",
+            What::EarpieceRefused { .. } => "earpiece.refused",
+            What::ConferenceChanged { .. } => "conference.changed",
             What::ClipStarted { .. } => "clip.started",
             What::ClipEnded { .. } => "clip.ended",
             What::ClipCut { .. } => "clip.cut",

@@ -275,6 +275,15 @@ mutant("a line begins anew in the next call", LEG, "        self.sender.resume(n
 mutant("the rest of a press counts in the next call", LEG, "        self.keypad = Keypad::resume(now, onward.held);\n", "", TAKEN)
 mutant("anybody's key cuts what is told", SUPERVISE, "find(|c| c.told == Some(leg))", "find(|c| c.told.is_some())", TAKEN)
 
+# ---- earpieces beside a bridge
+PAIRING = "src/call/pairing.rs"
+EARPIECE = test("an_earpiece_is_proven_before_it_hears")
+mutant("any code proves an earpiece", PAIRING, "let right = pairing.keyed == code.0;", "let right = true;", EARPIECE)
+mutant("a code may be tried again", PAIRING, "        let right = pairing.keyed == code.0;\n        pairing.code = None;\n", "        let right = pairing.keyed == code.0;\n", EARPIECE)
+mutant("an earpiece that others hear is one", PAIRING, "let found = pairing.echo.hear(&told, &heard).is_some();", "let found = pairing.echo.hear(&told, &heard).is_some() && false;", EARPIECE)
+mutant("another far end keeps the proof", COMMANDS, '        self.unpair(at, "somebody else may have answered there");\n', "", EARPIECE)
+mutant("what was not proven is offered", "src/call/proven.rs", "Mode::Whisper => &proven.whisper,", "Mode::Whisper => &None,", EARPIECE)
+
 # ---- reports
 XR = "src/media/xr.rs"
 mutant("who did not ask gets extended reports", LEG, "if self.media.shape.reports.any() {", "if true {", test("extended_reports_go_to_who_asked"))

@@ -104,7 +104,10 @@ async fn requests_that_cannot_be_served_say_so() {
         match status {
             420 => assert_eq!(came.header("Unsupported"), Some("outbound, gruu")),
             405 | 501 => {
-                assert_eq!(came.header("Allow"), Some("INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK, REFER"))
+                assert_eq!(
+                    came.header("Allow"),
+                    Some("INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK, REFER, NOTIFY")
+                )
             }
             415 => assert_eq!(came.header("Accept"), Some("application/sdp")),
             _ => {}

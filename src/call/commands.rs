@@ -45,6 +45,13 @@ impl Call {
             Command::RemoveLeg { leg, reason } => self.with_leg(leg, |call, at| call.remove_leg(at, reason)),
             Command::SetMode { speaker: Speaker::Coach, mode, by } => self.set_coach(mode, by),
             Command::SetMode { speaker: Speaker::Leg(leg), mode, by } => self.set_supervisor(leg, mode, by),
+            Command::Pair { leg, code } => self.pair(leg, code),
+            Command::KeyIn { leg, digit } => self.keyed(leg, digit),
+            Command::Dial { leg, digit } => self.dial(leg, digit),
+            Command::Prove(proven) => {
+                self.prove(proven);
+                Ok(Ack::Done)
+            }
             Command::SetVolume { leg, volume } => self.with_leg(leg, |call, at| call.set_volume(at, volume)),
             Command::Press { leg, key } => self.press(leg, key),
             Command::Play(spec) => self.play(spec),
@@ -83,6 +90,9 @@ impl Call {
             return Err(Refusal::Limit("a call may have 16 legs at most"));
         }
         let (supervises, barges) = (spec.role == Role::Supervisor, spec.mode == Mode::Barge);
+        if supervises {
+            self.is_proven(spec.mode)?;
+        }
         if supervises && spec.mode == Mode::Whisper {
             self.whisper_is_private()?;
         }
@@ -247,6 +257,7 @@ impl Call {
         self.clips.lose(id, |_| true);
         self.changed(at, "far_end");
         self.reroute();
+        self.unpair(at, "somebody else may have answered there");
     }
 
     pub(super) fn remove_leg(&mut self, at: usize, reason: String) {
@@ -259,6 +270,7 @@ impl Call {
     pub(super) fn take_out(&mut self, at: usize, reason: String) {
         let leg = self.legs.remove(at);
         self.clips.lose(leg.id(), |_| true);
+        self.pairings.retain(|p| p.leg() != leg.id());
         self.tell(Some(leg.id()), What::LegLeft { role: leg.party.role, reason: reason.clone() });
         if leg.party.role == Role::Supervisor {
             self.tell(Some(leg.id()), leg.supervisor_left(self.now, leg.mode(), reason));
@@ -287,7 +299,9 @@ impl Call {
             self.reroute();
         }
         let there = |roles: &[Role]| self.legs.iter().any(|l| l.in_conversation() && roles.contains(&l.party.role));
-        if self.state == CallState::Answered && there(&[Role::Customer]) && there(&[Role::Agent, Role::Bridge]) {
+        // A bridge stands for everyone who talks there.
+        let both = there(&[Role::Customer]) && there(&[Role::Agent]);
+        if self.state == CallState::Answered && (both || there(&[Role::Bridge])) {
             self.state = CallState::Connected;
             self.tell(None, What::CallConnected {});
         }
@@ -297,6 +311,7 @@ impl Call {
         if self.closed {
             return Err(Refusal::Closed);
         }
+        self.is_proven(mode)?;
         if mode == Mode::Whisper && self.mode == Mode::Spy {
             self.whisper_is_private()?;
         }
@@ -326,6 +341,7 @@ impl Call {
             return Err(Refusal::NotASupervisor(leg));
         }
         self.legs[at].may(mode)?;
+        self.is_proven(mode)?;
         if mode == Mode::Whisper && from == Mode::Spy {
             self.whisper_is_private()?;
         }

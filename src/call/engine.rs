@@ -4,8 +4,10 @@ use crate::call::beside::Beside;
 use crate::call::clip::{Clips, Over};
 use crate::call::leg::{Leg, Path};
 use crate::call::mode::{self, Party, Source};
+use crate::call::pairing::Pairing;
 use crate::call::pause::Pause;
 use crate::call::permission::{Permits, Purpose, allowed};
+use crate::call::proven::Proven;
 use crate::call::record::Track;
 use crate::call::signal::Signals;
 use crate::call::ticks::whispers;
@@ -38,6 +40,10 @@ pub struct Call {
     pub(super) consent: Consent,
     pub(super) closed: bool,
     pub(super) pause: Pause,
+    /// The earpieces that are proven by a code.
+    pub(super) pairings: Vec<Pairing>,
+    /// What may be offered here; none: everything.
+    pub(super) proven: Option<Proven>,
     pub(super) clips: Clips,
     /// What the coach said to customers and to agents, for the recording.
     pub(super) tracks: Option<[Track; 2]>,
@@ -79,6 +85,8 @@ impl Call {
             consent: Consent::Unknown,
             closed: false,
             pause: Pause::default(),
+            pairings: Vec::new(),
+            proven: None,
             clips: Clips::default(),
             tracks: None,
             record_rate: Rate::Narrow,
@@ -226,6 +234,10 @@ impl Call {
     }
 
     fn path(&self, listener: &Leg) -> Path {
+        if self.pairings.iter().any(|p| p.leg() == listener.id()) {
+            // All that is said to it is put together in one place, and compared with what comes back.
+            return Path::Mix;
+        }
         let heard = self.legs.iter().filter(|s| self.hears(listener, s)).count();
         let ready = listener.can_be_sent_to() && listener.volume.is_unity();
         let Some(source) = self.carrier(listener).filter(|_| ready) else { return Path::Mix };
@@ -249,7 +261,8 @@ impl Call {
     }
 
     fn is_tapped(&self, leg: &Leg) -> bool {
-        [Purpose::Transcribing, Purpose::Recording].into_iter().any(|p| self.allows(leg.live_party(self.now), p))
+        self.is_watched(leg)
+            || [Purpose::Transcribing, Purpose::Recording].into_iter().any(|p| self.allows(leg.live_party(self.now), p))
     }
 
     fn is_mixed(&self, leg: &Leg) -> bool {
@@ -297,6 +310,7 @@ impl Call {
             wanted.tap[leg.rate() as usize] = true;
             wanted.tap[ears_rate(leg) as usize] |= self.transcribing();
             wanted.tap[self.record_rate as usize] |= self.recording();
+            wanted.tap[Rate::Narrow as usize] |= self.is_watched(leg);
         }
         if leg.mixed {
             wanted.mix[leg.rate() as usize] = true;
@@ -410,6 +424,7 @@ impl Call {
             Audience::Mode => self.given_mode(),
             Audience::Own(mode) => *mode,
             Audience::Legs(legs) => {
+                self.may_be_told_alone(legs)?;
                 let there = || self.legs.iter().filter(|l| legs.contains(&l.id()));
                 return match (
                     there().next(),
@@ -423,6 +438,7 @@ impl Call {
                 };
             }
         };
+        self.is_proven(mode)?;
         match mode {
             Mode::Spy if self.is_forked() => Err(Refusal::NoWayBack),
             Mode::Spy => Err(Refusal::Spying),
@@ -446,8 +462,11 @@ impl Call {
         if self.legs.iter().any(|l| l.suspended && l.in_conversation()) {
             return Err(Refusal::NotPrivate(UNPROVEN));
         }
-        let aside = self.legs.iter().any(|l| l.party.role == Role::Agent);
-        Err(Refusal::NotPrivate(match (there(Role::Bridge), aside) {
+        let is_known = |role: Role| self.legs.iter().any(|l| l.party.role == role);
+        if is_known(Role::Earpiece) {
+            return Err(Refusal::NotPrivate("the agent's private line is not verified"));
+        }
+        Err(Refusal::NotPrivate(match (is_known(Role::Bridge), is_known(Role::Agent)) {
             (true, true) | (true, false) => "the agent is reached over a shared bridge, where everyone hears it",
             (false, true) => "the agent is aside",
             (false, false) => "no agent is in the call",

@@ -11,7 +11,11 @@ impl Command {
     /// by value (DESIGN §2.7): what it led to is.
     pub fn given(&self) -> Option<Given> {
         match self {
-            Command::Describe | Command::Press { .. } => None,
+            Command::Describe
+            | Command::Press { .. }
+            | Command::Pair { .. }
+            | Command::KeyIn { .. }
+            | Command::Dial { .. } => None,
             Command::AddLeg(_)
             | Command::Supervise(_)
             | Command::TakeIn { .. }
@@ -29,6 +33,7 @@ impl Command {
             | Command::SetAddress { .. }
             | Command::RemoveLeg { .. }
             | Command::SetMode { .. }
+            | Command::Prove(_)
             | Command::SetVolume { .. }
             | Command::Play(_)
             | Command::Cut { .. }

@@ -22,6 +22,30 @@ const SEGMENT: u32 = 0xFFFF;
 /// A phone that tells of a key by RTP and by INFO does so within this time.
 const BOTH_WAYS: Samples = Samples::from_millis(1000);
 
+/// A key as it was told (RFC 4733 §3.2): 0 to 9, 10 `*`, 11 `#`, 12 to 15 `A` to `D`. Without `Debug`: it reaches no log.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Digit(u8);
+
+impl Digit {
+    /// Of a telephone event.
+    pub fn of_event(event: u8) -> Option<Digit> {
+        (event <= 15).then_some(Digit(event))
+    }
+    /// As it is written on a key.
+    pub fn of_char(c: char) -> Option<Digit> {
+        let place = "0123456789*#ABCD".chars().position(|key| key == c.to_ascii_uppercase())?;
+        Some(Digit(place as u8))
+    }
+    /// The telephone event.
+    pub fn event(self) -> u8 {
+        self.0
+    }
+    /// As it is written on a key.
+    pub fn as_char(self) -> char {
+        char::from(b"0123456789*#ABCD"[usize::from(self.0 & 15)])
+    }
+}
+
 /// What a key means. Not its digit: that is known to nobody beyond this file and the one that reads INFO.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Key {
@@ -40,7 +64,11 @@ pub enum Key {
 impl Key {
     /// The meaning of a telephone event (RFC 4733 §3.2: 0 to 9, 10 `*`, 11 `#`), if it has one here.
     pub fn of_event(event: u8) -> Option<Key> {
-        match event {
+        Key::of(Digit::of_event(event)?)
+    }
+    /// The meaning of a key.
+    pub fn of(digit: Digit) -> Option<Key> {
+        match digit.0 {
             0 => Some(Key::Leave),
             4 => Some(Key::Mode(Mode::Spy)),
             5 => Some(Key::Mode(Mode::Whisper)),
@@ -68,6 +96,7 @@ pub(crate) enum Way {
 pub(crate) struct Keypad {
     event: Option<Event>,
     pressed: Option<(MediaTime, Key, Way)>,
+    keyed: Option<(MediaTime, Digit, Way)>,
 }
 
 /// The last telephone event: one SSRC and timestamp, one press (RFC 4733 §2.2.1).
@@ -88,7 +117,7 @@ pub(crate) struct Held {
 impl Keypad {
     /// A packet of telephone events: the key, at the first packet of its event. Of a packet with several events the
     /// first counts.
-    pub fn event(&mut self, header: &Header, payload: &[u8]) -> Option<Key> {
+    pub fn digit(&mut self, header: &Header, payload: &[u8]) -> Option<Digit> {
         let &code = payload.first()?;
         let (ssrc, timestamp) = (header.ssrc, header.timestamp);
         if let Some(last) = self.event.as_mut().filter(|last| last.ssrc == ssrc) {
@@ -101,7 +130,7 @@ impl Keypad {
             }
         }
         self.event = Some(Event { ssrc, timestamp, code: Some(code) });
-        Key::of_event(code)
+        Digit::of_event(code)
     }
 
     /// The rest of a press belongs to the call it was meant for.
@@ -113,7 +142,7 @@ impl Keypad {
     /// A telephone that comes from another call.
     pub fn resume(now: MediaTime, held: Held) -> Keypad {
         let event = held.event.map(|(ssrc, timestamp)| Event { ssrc, timestamp, code: None });
-        Keypad { event, pressed: held.asked.map(|way| (now, Key::Next, way)) }
+        Keypad { event, pressed: held.asked.map(|way| (now, Key::Next, way)), keyed: None }
     }
 
     /// Whether a press is one of its own: not that which was told the other way a moment ago.
@@ -124,6 +153,15 @@ impl Keypad {
         }
         self.pressed = Some((now, key, way));
         true
+    }
+
+    /// The same for a digit that is keyed in.
+    pub fn counts_digit(&mut self, now: MediaTime, digit: Digit, way: Way) -> bool {
+        let told = self.keyed.is_some_and(|(at, d, w)| d == digit && w != way && (now - at).0 <= BOTH_WAYS.0);
+        if !told {
+            self.keyed = Some((now, digit, way));
+        }
+        !told
     }
 }
 
@@ -208,7 +246,9 @@ mod tests {
         let mut keypad = Keypad::default();
         packets
             .iter()
-            .filter(|(ssrc, t, code)| keypad.event(&header(*ssrc, *t), &[*code, 10, 0, 160]).is_some())
+            .filter(|(ssrc, t, code)| {
+                keypad.digit(&header(*ssrc, *t), &[*code, 10, 0, 160]).and_then(Key::of).is_some()
+            })
             .count()
     }
 
@@ -227,7 +267,7 @@ mod tests {
         for (packets, expected, what) in rows {
             assert_eq!(presses(packets), expected, "{what}");
         }
-        assert!(Keypad::default().event(&header(1, 1), &[]).is_none());
+        assert!(Keypad::default().digit(&header(1, 1), &[]).is_none());
     }
 
     #[test]

@@ -2,9 +2,10 @@
 
 use crate::call::beside::Beside;
 use crate::call::far_end::FarEnd;
-use crate::call::keys::{Key, Keypad, Way};
+use crate::call::keys::{Digit, Key, Keypad, Way};
 use crate::call::line::Line;
 use crate::call::mode::Party;
+use crate::call::pressing::Pressing;
 use crate::call::supervise::{Onward, Supervision};
 use crate::call::voice::{Frames, Voice, Wanted};
 use crate::call::watch::Watch;
@@ -103,6 +104,9 @@ pub(crate) struct Leg {
     /// Of a supervisor, and of an agent who was one a moment ago.
     pub supervision: Option<Box<Supervision>>,
     keypad: Keypad,
+    /// The key that we press on it.
+    pub pressing: Option<Pressing>,
+    last_sound: Option<MediaTime>,
     mode: Mode,
     muted_until: MediaTime,
     latch: Latch,
@@ -150,6 +154,8 @@ impl Leg {
             agreed: now,
             supervision: None,
             keypad: Keypad::default(),
+            pressing: None,
+            last_sound: None,
             mode: spec.mode,
             muted_until: MediaTime::ZERO,
             latch: Latch::new(now, spec.media.remote),
@@ -178,7 +184,10 @@ impl Leg {
         }
         if self.tapped {
             self.voice.pull(Ear::Tap, at, ready);
-            self.level.heard(self.voice.at(Ear::Tap, self.rate()).0);
+            let frame = self.voice.at(Ear::Tap, self.rate()).0;
+            if self.level.heard(frame) {
+                self.last_sound = Some(at);
+            }
         }
         if self.mixed {
             self.voice.pull(Ear::Mix, at, ready);
@@ -257,8 +266,17 @@ impl Leg {
 
     /// The key that a telephone event of this leg means, if it steers us: a supervisor's, and the first of its packets.
     pub fn key(&mut self, now: MediaTime, packet: &Packet<'_>) -> Option<Key> {
-        let key = self.keypad.event(&packet.header, packet.payload)?;
-        self.pressed(now, key, Way::Rtp)
+        let digit = self.keypad.digit(&packet.header, packet.payload)?;
+        self.pressed(now, Key::of(digit)?, Way::Rtp)
+    }
+    /// The same of an earpiece: a digit of its code.
+    pub fn digit(&mut self, now: MediaTime, packet: &Packet<'_>) -> Option<Digit> {
+        let digit = self.keypad.digit(&packet.header, packet.payload)?;
+        self.keyed(now, digit, Way::Rtp).then_some(digit)
+    }
+    /// A digit that somebody keys in at an earpiece.
+    pub fn keyed(&mut self, now: MediaTime, digit: Digit, way: Way) -> bool {
+        self.party.role == Role::Earpiece && self.keypad.counts_digit(now, digit, way)
     }
     /// The same for a key told otherwise.
     pub fn pressed(&mut self, now: MediaTime, key: Key, way: Way) -> Option<Key> {
@@ -451,6 +469,7 @@ impl Leg {
             jitter_ms: self.reception.jitter_ms(),
             round_trip_ms: self.round_trip.map(|time| time.0 as f32 / 48.0),
             far_end: self.far_end.told(),
+            last_sound: self.last_sound.filter(|_| self.party.role == Role::Bridge),
         }
     }
 

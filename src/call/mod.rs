@@ -18,8 +18,11 @@ mod line;
 pub mod mode;
 mod outbox;
 mod packets;
+mod pairing;
 mod pause;
 pub mod permission;
+mod pressing;
+mod proven;
 mod record;
 mod shape;
 mod signal;
@@ -33,7 +36,9 @@ mod workbench;
 pub use crate::media::volume::Volume;
 pub use engine::Call;
 pub use far_end::{FarEnd, FarSummary};
-pub use keys::Key;
+pub use keys::{Digit, Key};
+pub use pairing::Code;
+pub use proven::Proven;
 pub use shape::Shape;
 pub use sound::Sound;
 pub use supervise::{May, Onward, Rights, Supervising, Unagreed};
@@ -191,6 +196,18 @@ pub enum Command {
     /// A supervisor pressed a key that was told otherwise than by RTP (RFC 6086 INFO).
     #[serde(skip)]
     Press { leg: LegId, key: Key },
+    /// An earpiece is asked for a code: whoever keys it in there, once, is in conversation; `earpiece.verified` or
+    /// `earpiece.refused` tells.
+    #[serde(skip)]
+    Pair { leg: LegId, code: Code },
+    /// The same as a telephone event of this leg, told otherwise.
+    #[serde(skip)]
+    KeyIn { leg: LegId, digit: Digit },
+    /// Presses a key on a leg for 100 ms, by telephone events (RFC 4733).
+    #[serde(skip)]
+    Dial { leg: LegId, digit: Digit },
+    /// Only what was proven may be offered from here on.
+    Prove(Proven),
     /// Speak. Answers `Ack::Clip`. A clip waits while anyone in its audience hears another.
     Play(ClipSpec),
     /// Stop a clip, begun or not.
@@ -248,6 +265,9 @@ pub enum Refusal {
     /// DESIGN §2.4.
     #[error("a whisper cannot be private here: {0}")]
     NotPrivate(&'static str),
+    /// `proven_only`.
+    #[error("{0}")]
+    Unproven(String),
     /// Every party is a copy made for us (SIPREC).
     #[error("this call is forked to us and has no way back: it can be listened to, but nobody in it can be spoken to")]
     NoWayBack,
@@ -344,6 +364,9 @@ pub struct LegView {
     pub round_trip_ms: Option<f32>,
     /// How the far end receives what it is sent, once it has reported.
     pub far_end: Option<FarEnd>,
+    /// When something louder than a quiet room was last heard of it, of a bridge.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_sound: Option<MediaTime>,
 }
 
 /// Which of a leg's two sockets.

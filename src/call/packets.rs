@@ -226,7 +226,11 @@ impl Call {
             }
         }
         let now = self.now;
-        if let Some(key) = self.legs[at].key(now, packet) {
+        if self.legs[at].party.role == Role::Earpiece {
+            if let Some(digit) = self.legs[at].digit(now, packet) {
+                self.key_in(at, digit);
+            }
+        } else if let Some(key) = self.legs[at].key(now, packet) {
             self.obey(at, key);
         }
     }

@@ -28,18 +28,20 @@ pub struct Permits {
 
 /// Whether this party's voice may be used for this.
 ///
-/// A party aside is no part of the conversation, and nothing of theirs is used. Only customers and agents are recorded and
-/// transcribed: supervisors speak in confidence, and what comes over a bridge is nobody's alone.
+/// A party aside is no part of the conversation, and nothing of theirs is used. Customers, agents and what comes over a
+/// bridge are transcribed; supervisors speak in confidence. Only customers and agents are recorded: what comes over a bridge
+/// belongs to neither side's channel.
 pub fn allowed(party: Party, purpose: Purpose, permits: Permits) -> bool {
     let takes_part = party.place == Place::InConversation;
-    let is_party = match party.role {
-        Role::Customer | Role::Agent => true,
-        Role::Supervisor | Role::Bridge | Role::Earpiece => false,
+    let (is_side, is_heard) = match party.role {
+        Role::Customer | Role::Agent => (true, true),
+        Role::Bridge => (false, true),
+        Role::Supervisor | Role::Earpiece => (false, false),
     };
     takes_part
         && match purpose {
-            Purpose::Recording => is_party && permits.recording,
-            Purpose::Transcribing => is_party && permits.transcribing,
+            Purpose::Recording => is_side && permits.recording,
+            Purpose::Transcribing => is_heard && permits.transcribing,
             Purpose::Listening => permits.listening,
         }
 }
@@ -72,10 +74,10 @@ mod tests {
     }
 
     #[test]
-    fn customers_and_agents_are_recorded_and_transcribed_nobody_else() {
-        for purpose in [Purpose::Recording, Purpose::Transcribing] {
+    fn customers_and_agents_are_recorded_and_with_bridges_transcribed_nobody_else() {
+        for (purpose, bridge) in [(Purpose::Recording, false), (Purpose::Transcribing, true)] {
             let who = ROLES.map(|role| allowed(party(role, Place::InConversation), purpose, ALL));
-            assert_eq!(who, [true, true, false, false, false]);
+            assert_eq!(who, [true, true, false, bridge, false]);
         }
         assert!(ROLES.iter().all(|r| allowed(party(*r, Place::InConversation), Purpose::Listening, ALL)));
     }

@@ -38,7 +38,9 @@ impl Sound {
     fn weighed(renderings: [Arc<[i16]>; 3]) -> Sound {
         let [narrow, ..] = &renderings;
         let mut level = Level::default();
-        narrow.chunks(Rate::Narrow.frame()).for_each(|frame| level.heard(frame));
+        narrow.chunks(Rate::Narrow.frame()).for_each(|frame| {
+            level.heard(frame);
+        });
         let peak = narrow.iter().map(|s| s.unsigned_abs()).max().unwrap_or(0);
         Sound { renderings, level, peak }
     }

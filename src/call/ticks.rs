@@ -6,6 +6,7 @@ use crate::call::engine::{Call, ears_rate, hears};
 use crate::call::leg::{Leg, Path, is_somewhere};
 use crate::call::line;
 use crate::call::packets::Written;
+use crate::call::pairing;
 use crate::call::pause::Pause;
 use crate::call::permission::{Permits, Purpose, allowed};
 use crate::call::voice::silence;
@@ -48,11 +49,13 @@ impl Call {
             self.beep();
             self.measure();
             self.drop_vain_clips();
+            self.press_on(at);
             for to in 0..self.legs.len() {
                 self.feed(at, to);
             }
         }
         self.watch_on();
+        self.listen_for_echoes();
         self.put_down();
         self.settle();
         self.report();
@@ -88,7 +91,7 @@ impl Call {
         }
         if self.transcribing() {
             let permits = self.permits();
-            for leg in self.legs.iter().filter(|l| is_side(l.party.role)) {
+            for leg in self.legs.iter().filter(|l| is_heard(l.party.role)) {
                 let rate = ears_rate(leg);
                 let (pcm, made) = voice_of(leg, (at, rate), Purpose::Transcribing, permits, &self.pause);
                 self.bench.on().outbox.heard(leg.id(), leg.party.role, at, (rate, pcm), made == Made::Concealed);
@@ -139,7 +142,7 @@ impl Call {
     /// A leg without exactly one source is fed by the clock; so is one whose source is silent while a clip plays.
     fn feed(&mut self, at: MediaTime, to: usize) {
         let leg = &self.legs[to];
-        if leg.is_forked() {
+        if leg.is_forked() || leg.pressing.is_some() {
             return;
         }
         let ahead = AHEAD.at_rate(leg.media.codec.clock());
@@ -165,10 +168,12 @@ impl Call {
 
     /// Sends the sum to a leg, or gathers it for a longer packet; a clip's last samples do not wait.
     fn say(&mut self, at: MediaTime, to: usize) {
-        let Workbench { outbox, sum, mixed: [pcm, _], .. } = self.bench.on();
-        let leg = &mut self.legs[to];
+        let Call { bench, legs, pairings, .. } = self;
+        let Workbench { outbox, sum, mixed: [pcm, _], .. } = bench.on();
+        let leg = &mut legs[to];
         sum.fade(&mut leg.fader, leg.volume);
         sum.frame(|s| leg.blend.limit(s), pcm);
+        pairing::told(pairings, leg, pcm);
         let (id, target, named) = (leg.id(), leg.target(), leg.media.payload_type);
         let mut written = Written::default();
         leg.line.say(at, pcm, &mut leg.sender, |encoder, stamp, pcm| {
@@ -264,11 +269,11 @@ fn was_mixed_for(listener: &Leg, source: &Leg) -> bool {
     was_for(listener.ear(), source.party, source.voice.at(Ear::Mix, listener.rate()).1)
 }
 
-/// The two sides of a conversation.
-fn is_side(role: Role) -> bool {
+/// Whom the ears listen to: the two sides of a conversation, or the bridge that stands for both.
+fn is_heard(role: Role) -> bool {
     match role {
-        Role::Customer | Role::Agent => true,
-        Role::Supervisor | Role::Bridge | Role::Earpiece => false,
+        Role::Customer | Role::Agent | Role::Bridge => true,
+        Role::Supervisor | Role::Earpiece => false,
     }
 }
 

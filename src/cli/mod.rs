@@ -1,9 +1,12 @@
 //! The command line.
 
 mod bench;
+pub mod client;
 pub mod demo;
+mod dial;
 mod health;
 mod log;
+mod probe;
 mod scratch;
 mod serve;
 mod supervised;
@@ -57,6 +60,12 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Have a running server call a conference, or a customer and an agent.
+    #[command(after_help = dial::EXAMPLES)]
+    Dial(Box<dial::Dial>),
+    /// Measure who really hears whom over a trunk, by a test call with telephones of its own at every end.
+    #[command(after_help = probe::EXAMPLES)]
+    Probe(probe::Probe),
     /// Figures of this machine, as JSON.
     Bench {
         #[command(subcommand)]
@@ -87,6 +96,11 @@ pub fn main() -> ExitCode {
         Verb::Demo { out, json } => {
             log::start("error");
             run(async { demo::run(&out, json).await })
+        }
+        Verb::Dial(dial) => run(dial::run(*dial)),
+        Verb::Probe(probe) => {
+            log::start("error");
+            run(probe::run(probe))
         }
         Verb::Bench { what } => {
             log::start("error");

@@ -183,6 +183,9 @@ impl Coach {
             | What::SupervisorLeft { .. }
             | What::ConsentChanged { .. }
             | What::SupervisorMissed { .. }
+            | What::EarpieceVerified {}
+            | What::EarpieceRefused { .. }
+            | What::ConferenceChanged { .. }
             | What::SupervisorAsked {}
             | What::SupervisorTookOver { .. }
             | What::SupervisorGaveBack { .. }

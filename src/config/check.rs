@@ -526,6 +526,10 @@ fn trunk(mut section: Section<'_>, registered: &[&str], faults: &Faults) -> Trun
     let may_call = may_call.iter().filter_map(|written| pattern("trunk.may_call", written, faults)).collect();
     let agents = section.texts("agents").unwrap_or_default();
     let agents = agents.iter().filter_map(|written| pattern("trunk.agents", written, faults)).collect();
+    let may_be_called = section.texts("may_be_called").map(|all| {
+        all.iter().filter_map(|written| pattern("trunk.may_be_called", written, faults)).collect::<Vec<_>>()
+    });
+    let proven_only = section.flag("proven_only").unwrap_or(false);
     let may_supervise = section.flag("may_supervise").unwrap_or(false);
     let max_calls = section.whole("max_calls", 1..=100_000).map(|w| w.value as usize);
     let srtp = section.text("srtp").and_then(|written| srtp("trunk.srtp", &written, faults)).unwrap_or_default();
@@ -540,6 +544,8 @@ fn trunk(mut section: Section<'_>, registered: &[&str], faults: &Faults) -> Trun
         digests: digests.unwrap_or_default(),
         login,
         may_call,
+        may_be_called,
+        proven_only,
         may_supervise,
         agents,
         max_calls,

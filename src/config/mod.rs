@@ -303,6 +303,10 @@ pub struct Trunk {
     pub login: Option<Credentials>,
     /// Numbers it may call, each a whole match.
     pub may_call: Vec<Regex>,
+    /// Numbers that may be called over it through the API, each a whole match. None: all.
+    pub may_be_called: Option<Vec<Regex>>,
+    /// Whether only those modes are offered on it that the hearing probe proved.
+    pub proven_only: bool,
     /// Whether its callers may supervise.
     pub may_supervise: bool,
     /// Numbers at which its agents are: who takes an agent's place there, other than by a route, is one. Each a whole match.

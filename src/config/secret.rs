@@ -1,7 +1,8 @@
 //! A text that must not be seen.
 
 /// A secret: `Debug` shows nothing, comparison takes the same time whatever differs.
-#[derive(Clone)]
+#[derive(Clone, serde::Deserialize)]
+#[serde(transparent)]
 pub struct Secret(String);
 
 impl Secret {

@@ -6,6 +6,7 @@ use crate::id::{CallCode, CallId, ClipId, LegId};
 use crate::io::conversation::Conversations;
 use crate::io::load::Why;
 use crate::io::sip::registry::{Entry, Registry};
+use crate::io::sip::{Conference, Order, Unbegun};
 use crate::io::tts::Synthesiser;
 use std::collections::BTreeMap;
 
@@ -36,6 +37,9 @@ pub struct NamedCall {
     pub called: Address,
     /// When it began, milliseconds since 1970 UTC.
     pub began_ms: i64,
+    /// Who is in somebody else's conference, where that tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conference: Option<Conference>,
     /// As it is.
     #[serde(flatten)]
     pub view: CallView,
@@ -112,6 +116,11 @@ impl Calls {
     /// Call a supervisor's telephone and let them in. Answers before it rings.
     pub fn summon(&self, call: CallId, to: &str, mode: Mode) -> Result<(), CallError> {
         Ok(self.registry.summon(call, self.entry(call)?, to, mode)?)
+    }
+
+    /// Begin a call that nobody dialled here. Answers before anything rings.
+    pub fn originate(&self, order: Order) -> Result<CallId, Unbegun> {
+        self.registry.originate(order)
     }
 
     /// Make a supervisor the agent, or one again.
@@ -227,8 +236,8 @@ impl Calls {
 async fn describe(id: CallId, entry: Entry) -> Result<NamedCall, CallError> {
     match entry.shard.command(id, Command::Describe).await {
         Ok(Ack::View(view)) => {
-            let Entry { caller, called, began_ms, code, .. } = entry;
-            Ok(NamedCall { id, code, caller, called, began_ms, view })
+            let Entry { caller, called, began_ms, code, conference, .. } = entry;
+            Ok(NamedCall { id, code, caller, called, began_ms, conference, view })
         }
         Ok(_) | Err(_) => Err(CallError::NoSuchCall(id)),
     }

@@ -319,6 +319,9 @@ impl Metrics {
             | What::SupervisorLeft { .. }
             | What::ConsentChanged { .. }
             | What::SupervisorMissed { .. }
+            | What::EarpieceVerified {}
+            | What::EarpieceRefused { .. }
+            | What::ConferenceChanged { .. }
             | What::SupervisorAsked {}
             | What::SupervisorTookOver { .. }
             | What::SupervisorGaveBack { .. }

@@ -7,6 +7,7 @@ pub mod hep;
 pub mod journal;
 pub mod load;
 pub mod metrics;
+pub mod probes;
 pub mod recorder;
 pub mod rtp;
 pub mod shard;

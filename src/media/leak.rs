@@ -11,7 +11,10 @@
 //! whispering. It does not know what a call, a leg or an event of the journal is.
 
 mod memory;
+mod overheard;
 mod search;
+
+pub use overheard::Overheard;
 
 use crate::media::FRAME;
 use memory::Echo;

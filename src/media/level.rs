@@ -20,14 +20,15 @@ pub struct Level {
 }
 
 impl Level {
-    /// 20 ms of the voice, at any rate. Pauses change nothing.
-    pub fn heard(&mut self, frame: &[i16]) {
+    /// 20 ms of the voice, at any rate. Pauses change nothing. Answers whether it was none.
+    pub fn heard(&mut self, frame: &[i16]) -> bool {
         let power = frame.iter().map(|s| f32::from(*s) * f32::from(*s)).sum::<f32>() / frame.len().max(1) as f32;
         if power < GATE {
-            return;
+            return false;
         }
         self.frames = (self.frames + 1.0).min(LONG);
         self.power += (power - self.power) / self.frames;
+        true
     }
     /// That of several together, of whom enough is known.
     pub fn of(voices: impl Iterator<Item = Level>) -> Level {
@@ -59,9 +60,8 @@ mod tests {
         let mut level = Level::default();
         for frame in 0..100 {
             let at = if frame % 2 == 0 { amplitude } else { 0.0 };
-            level.heard(&std::array::from_fn::<i16, 160, _>(|n| {
-                (at * (n as f32 * std::f32::consts::TAU / 16.0).sin()) as i16
-            }));
+            let sine = |n: usize| (at * (n as f32 * std::f32::consts::TAU / 16.0).sin()) as i16;
+            assert_eq!(level.heard(&std::array::from_fn::<i16, 160, _>(sine)), at > 0.0);
         }
         level
     }
@@ -85,10 +85,10 @@ mod tests {
     #[test]
     fn nothing_is_done_before_enough_was_heard() {
         let mut short = Level::default();
-        (0..14).for_each(|_| short.heard(&[1000; 160]));
+        (0..14).for_each(|_| assert!(short.heard(&[1000; 160])));
         assert_eq!(short.dbfs(), None);
         assert_eq!(voice(1000.0).towards(&short), Volume::default());
-        short.heard(&[]);
+        assert!(!short.heard(&[]));
         assert_eq!(short.dbfs(), None);
     }
 }

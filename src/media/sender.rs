@@ -272,6 +272,19 @@ impl Sender {
         Some(Stamp { ssrc: self.ssrc, sequence, timestamp, marker, late })
     }
 
+    /// The stamp of a packet of a key that we press: `began` is the timestamp of its first packet (RFC 4733 §2.2.1). The
+    /// stream that the line may follow goes on behind it.
+    pub fn press(&mut self, now: MediaTime, began: Option<u32>) -> Stamp {
+        let timestamp = began.unwrap_or_else(|| self.timestamp_at(now));
+        if self.last.is_none() {
+            self.last = Some(Last { timestamp, samples: 0, at: now });
+        }
+        self.bound.iter_mut().for_each(|bound| bound.renumber = true);
+        let sequence = self.next;
+        self.next = sequence.wrapping_add(1);
+        Stamp { ssrc: self.ssrc, sequence, timestamp, marker: began.is_none(), late: false }
+    }
+
     fn bind(&mut self, now: MediaTime, origin: Origin, came: &Header) -> Option<Bound> {
         let fresh = |theirs, ours| Bound {
             origin,

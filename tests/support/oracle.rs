@@ -350,6 +350,7 @@ pub fn named(refusal: &Refusal) -> &'static str {
         Refusal::Spying => "spying",
         Refusal::NobodyListens => "nobody",
         Refusal::Paused => "paused",
+        Refusal::Unproven(_) => "unproven",
         Refusal::Closed => "closed",
         Refusal::TooManyClips(_) => "too many",
         Refusal::Ended => "ended",

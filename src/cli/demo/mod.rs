@@ -8,7 +8,7 @@ mod keep;
 mod listen;
 mod measure;
 pub mod party;
-mod proof;
+pub(super) mod proof;
 mod screen;
 mod script;
 mod summary;

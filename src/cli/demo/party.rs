@@ -42,6 +42,8 @@ pub struct PartyOptions {
     pub user: String,
     /// Where it binds.
     pub address: IpAddr,
+    /// Its SIP port; 0 picks one.
+    pub port: u16,
     /// The one codec it speaks.
     pub codec: Law,
     /// How long it rings before it answers.
@@ -58,6 +60,7 @@ impl PartyOptions {
         PartyOptions {
             user: user.to_owned(),
             address: Ipv4Addr::LOCALHOST.into(),
+            port: 0,
             codec: Law::Mu,
             ring: Duration::from_millis(300),
             impairment: Impairment::default(),
@@ -125,7 +128,7 @@ impl Party {
     pub async fn bind(options: PartyOptions) -> Result<Party, PartyError> {
         let life = CancellationToken::new();
         let transport = TransportLayer::new(life.child_token());
-        let socket = tokio::net::UdpSocket::bind((options.address, 0)).await?;
+        let socket = tokio::net::UdpSocket::bind((options.address, options.port)).await?;
         let sip = socket.local_addr()?;
         transport
             .add_transport(UdpConnection::from_socket(Arc::new(socket), None, Some(life.child_token())).await?.into());
@@ -209,6 +212,18 @@ impl Party {
     pub async fn say(&self, pcm: Arc<[i16]>) -> Result<Spoken, PartyError> {
         let call = self.call.as_ref().ok_or(PartyError::NoCall)?;
         call.stream.say(pcm).await.ok_or(PartyError::NoCall)
+    }
+
+    /// Presses keys, 0 to 9, `*` and `#`; returns when the last is up.
+    pub async fn press(&self, keys: &str) -> Result<(), PartyError> {
+        let call = self.call.as_ref().ok_or(PartyError::NoCall)?;
+        let codes = keys.chars().filter_map(|c| "0123456789*#".find(c)).map(|code| code as u8).collect();
+        call.stream.press(codes).await.map(drop).ok_or(PartyError::NoCall)
+    }
+
+    /// Whether somebody calls who was not answered yet.
+    pub fn is_called(&self) -> bool {
+        !self.invites.is_empty()
     }
 
     /// Waits until the far end has hung up.

@@ -54,23 +54,31 @@ fn differing(a: &[u8], b: &[u8]) -> usize {
 /// How well `clip` is found anywhere in `heard`: the highest normalised cross-correlation, 1 for a perfect copy at
 /// any loudness, near 0 for something else. 0 if it is longer than what was heard, or silent.
 pub fn correlation_peak(heard: &[i16], clip: &[i16]) -> f64 {
+    best_match(heard, clip).1
+}
+
+/// The same, and from which sample on.
+pub fn best_match(heard: &[i16], clip: &[i16]) -> (usize, f64) {
     let clip_energy = energy(clip.iter());
     if clip.is_empty() || heard.len() < clip.len() || clip_energy == 0.0 {
-        return 0.0;
+        return (0, 0.0);
     }
     let products = correlate(heard, clip);
     let mut window = energy(heard.iter().take(clip.len()));
-    let mut peak: f64 = 0.0;
+    let mut best = (0, 0.0);
     for (lag, product) in products.iter().enumerate() {
         // Below one unit a sample there is nothing but rounding.
         if window > clip.len() as f64 {
-            peak = peak.max(product / (clip_energy * window).sqrt());
+            let likeness = product / (clip_energy * window).sqrt();
+            if likeness > best.1 {
+                best = (lag, likeness);
+            }
         }
         let leaves = heard.get(lag).map_or(0.0, |s| f64::from(*s).powi(2));
         let enters = heard.get(lag + clip.len()).map_or(0.0, |s| f64::from(*s).powi(2));
         window += enters - leaves;
     }
-    peak
+    best
 }
 
 fn energy<'a>(samples: impl Iterator<Item = &'a i16>) -> f64 {

@@ -101,6 +101,9 @@ fn line(at: MediaTime, what: &What) -> Option<(Ink, String)> {
         | What::SupervisorLeft { .. }
         | What::ConsentChanged { .. }
         | What::SupervisorMissed { .. }
+        | What::EarpieceVerified {}
+        | What::EarpieceRefused { .. }
+        | What::ConferenceChanged { .. }
         | What::SupervisorAsked {}
         | What::SupervisorTookOver { .. }
         | What::SupervisorGaveBack { .. }

@@ -326,6 +326,10 @@ impl Thread {
             | Command::SetMode { .. }
             | Command::SetVolume { .. }
             | Command::Press { .. }
+            | Command::Pair { .. }
+            | Command::KeyIn { .. }
+            | Command::Dial { .. }
+            | Command::Prove(_)
             | Command::Play(_)
             | Command::Cut { .. }
             | Command::Pause

@@ -4,10 +4,9 @@
 //! the route or a party ends the call, everything of it is ended here, whatever happened.
 
 use crate::call::sdp::{self, Description, Direction, Local, Origin, Srtp};
-use crate::call::{Ack, CallOptions, Command, LegMedia, LegSpec, Refusal};
+use crate::call::{Ack, CallOptions, Command, Digit, LegMedia, LegSpec, Refusal};
 use crate::event::{Address, Mode, Place, Role};
 use crate::id::{CallCode, CallId, ClipId, LegId};
-use crate::io::clock;
 use crate::io::rtp::{self, LegSockets};
 use crate::io::shard::Shard;
 use crate::io::sip::admission::Admitted;
@@ -21,6 +20,7 @@ use crate::io::sip::registry::{Entry, Handle};
 use crate::io::sip::replace::Newcomer;
 use crate::io::sip::switchboard::{Live, Switchboard};
 use crate::io::sip::{join, proof, replace, route, silence, stand_in, transfer};
+use crate::io::{clock, probes};
 use crate::media::codec::Codec;
 use rsipstack::sip::StatusCode;
 use std::net::{IpAddr, SocketAddr};
@@ -50,7 +50,9 @@ pub enum Message {
     /// Its recording session changes (SIPREC). The body of the answer may be empty.
     Recorded { update: Box<Update>, reply: oneshot::Sender<Result<Vec<u8>, Fault>> },
     /// It told a key by INFO.
-    Pressed(crate::call::Key),
+    Pressed(Digit),
+    /// What it notifies us of, where we asked for that.
+    Notified(Vec<u8>),
 }
 
 /// Why a call ends.
@@ -191,6 +193,9 @@ async fn conduct(
     if let Err(refusal) = call.shard.open(call.id, options).await {
         return refusal.into();
     }
+    if let Err(refusal) = call.goes_over(&call.admitted.trunk).await {
+        return refusal.into();
+    }
     tokio::select! {
         biased;
         reason = wished(&mut wish) => End::new(reason, 480),
@@ -270,7 +275,7 @@ async fn serve(call: &Arc<Call>, messages: &mut mpsc::Receiver<Message>) -> Resu
                 }
             }
             // The keys of those who talk steer nothing here, and nobody's recording session is a call's.
-            Message::Pressed(_) | Message::Recorded { .. } => {}
+            Message::Pressed(_) | Message::Notified(_) | Message::Recorded { .. } => {}
         }
     }
     std::future::pending().await
@@ -303,6 +308,14 @@ impl Call {
         // Refused only where it is out already.
         let _ = self.command(Command::RemoveLeg { leg, reason: reason.into() }).await;
         None
+    }
+
+    /// The call goes over this trunk: what may be offered there is all that may be offered.
+    pub async fn goes_over(&self, trunk: &str) -> Result<(), Refusal> {
+        match probes::proven(&self.board.config, trunk, probes::Kind::Call).await {
+            Some(proven) => self.command(Command::Prove(proven)).await.map(drop),
+            None => Ok(()),
+        }
     }
 
     /// The caller's leg, if it has media.

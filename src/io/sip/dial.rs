@@ -73,6 +73,9 @@ pub async fn run(
     for way in ways {
         left = left.saturating_sub(1);
         let trunk = call.board.trunk_at(&uri).or(call.board.trunk(way.peer()));
+        if let Some(trunk) = trunk {
+            call.goes_over(&trunk.name).await.map_err(|_| Failure::Unreachable)?;
+        }
         // What the step says, else the trunk that is called.
         let srtp = target.srtp.or(trunk.map(|trunk| trunk.srtp)).unwrap_or_default();
         let trunk = trunk.map(|trunk| trunk.name.clone());

@@ -25,7 +25,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock, Weak};
 
 /// The methods we serve.
-pub const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK, REFER";
+pub const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK, REFER, NOTIFY";
 /// The extensions a peer may require (RFC 4028, RFC 3262, RFC 3911, RFC 3891, RFC 4488, RFC 7866).
 const SERVED: [&str; 6] = ["timer", "100rel", "join", "replaces", QUIET, OPTION];
 /// What the stack reads of a datagram; it cuts longer ones without a word.
@@ -248,7 +248,7 @@ fn outsider(board: &Switchboard, head: &Head, from: &Origin) -> Result<(), Fault
     let asked = Asked { method: &head.method, uri: &head.uri };
     board.trust.recognise(from, asked, &shown, Look::Spend)?;
     match head.method.as_str() {
-        "BYE" | "INFO" | "UPDATE" | "PRACK" | "REFER" => Err(gone()),
+        "BYE" | "INFO" | "UPDATE" | "PRACK" | "REFER" | "NOTIFY" => Err(gone()),
         _ => Ok(()),
     }
 }

@@ -34,6 +34,10 @@ pub enum Wish {
     Next,
     /// They have taken over from these.
     TookOver(Vec<LegId>),
+    /// Of an earpiece: it is proven.
+    Verified,
+    /// It is not, or not any more.
+    Unverified,
 }
 
 /// What became of a leg.
@@ -104,6 +108,8 @@ fn ending(leg: Option<LegId>, what: &What) -> Option<Ending> {
         What::ClipEnded { clip } | What::ClipCut { clip, .. } => Some(Ending::Clip(*clip)),
         What::SupervisorAsked {} => Some(Ending::Supervisor(leg?, Wish::Next)),
         What::SupervisorTookOver { aside } => Some(Ending::Supervisor(leg?, Wish::TookOver(aside.clone()))),
+        What::EarpieceVerified {} => Some(Ending::Supervisor(leg?, Wish::Verified)),
+        What::EarpieceRefused { .. } => Some(Ending::Supervisor(leg?, Wish::Unverified)),
         What::LegLeft { reason, .. } => Some(Ending::Leg(leg?, reason.as_str().into())),
         What::CallEnded { reason } => Some(Ending::Call(reason.as_str().into())),
         What::LegChanged { changed } if changed == "suspended" => Some(Ending::Suspended(leg?)),

@@ -3,7 +3,7 @@
 //! The stack's own handling would leave a dialog that was asked OPTIONS, or a re-INVITE whose ACK is outstanding, in a
 //! state in which it neither answers nor hangs up. So each request is answered on its own transaction, here.
 
-use crate::call::Key;
+use crate::call::Digit;
 use crate::io::sip::admission;
 use crate::io::sip::controller::Message;
 use crate::io::sip::desk::source;
@@ -46,6 +46,7 @@ pub async fn serve(line: Arc<Line>, mut transaction: Transaction) {
             let capabilities = vec![Header::Allow(ALLOW.into()), Header::Accept("application/sdp".into())];
             send(&mut transaction, StatusCode::OK, capabilities, None).await;
         }
+        Method::Notify => notify(&line, &mut transaction).await,
         Method::Ack => {}
         _ => answer(&mut transaction, &line, Err(not_served(ALLOW))).await,
     }
@@ -260,6 +261,28 @@ async fn asked(line: &Arc<Line>, refer: Refer) -> Result<bool, Fault> {
     }
 }
 
+/// What the peer tells because we asked (RFC 6665 §4.1.3): who is in its conference.
+async fn notify(line: &Line, transaction: &mut Transaction) {
+    let event = transaction.original.headers.iter().find_map(|h| match h {
+        Header::Event(event) => event.value().split(';').next().map(|e| e.trim().to_ascii_lowercase()),
+        _ => None,
+    });
+    if !line.is_subscribed() {
+        let fault = Fault::new(481, "nobody here has subscribed to that");
+        return answer(transaction, line, Err(fault)).await;
+    }
+    if event.as_deref() != Some("conference") {
+        let fault = Fault::new(489, "only conference is understood").with("Allow-Events", "conference");
+        return answer(transaction, line, Err(fault)).await;
+    }
+    let body = std::mem::take(&mut transaction.original.body);
+    send(transaction, StatusCode::OK, Vec::new(), None).await;
+    if !body.is_empty() {
+        // A controller that is gone needs no news.
+        line.tell(Message::Notified(body)).await;
+    }
+}
+
 /// Keys by INFO are acknowledged and told to the controller. Anything else is not understood (RFC 6086 §4.2.2).
 async fn info(line: &Arc<Line>, transaction: &mut Transaction) {
     let kind = transaction.original.headers.iter().find_map(|h| match h {
@@ -284,17 +307,17 @@ async fn info(line: &Arc<Line>, transaction: &mut Transaction) {
 
 /// The key of a body: `Signal=5` with other lines (application/dtmf-relay, as phones write it), or the digit alone
 /// (application/dtmf).
-pub(super) fn key(body: &[u8]) -> Option<Key> {
+pub(super) fn key(body: &[u8]) -> Option<Digit> {
     let text = std::str::from_utf8(body).ok()?;
     let named = text.lines().find_map(|line| {
         let (name, value) = line.split_once('=')?;
         name.trim().eq_ignore_ascii_case("signal").then(|| value.trim())
     });
     match named.unwrap_or(text.trim()) {
-        "*" => Key::of_event(10),
-        "#" => Key::of_event(11),
+        "*" => Digit::of_event(10),
+        "#" => Digit::of_event(11),
         // 10 and 11 are how some phones write the two above.
-        digits => Key::of_event(digits.parse().ok()?),
+        digits => Digit::of_event(digits.parse().ok()?),
     }
 }
 
@@ -332,22 +355,21 @@ async fn send(transaction: &mut Transaction, status: StatusCode, headers: Vec<He
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Mode;
 
     #[test]
     fn keys_are_read_as_phones_write_them() {
-        let whisper = Some(Key::Mode(Mode::Whisper));
+        let [five, hash, star, zero] = [5, 11, 10, 0].map(Digit::of_event);
         for (body, expected) in [
-            ("Signal=5\r\nDuration=160\r\n", whisper),
-            ("Signal= 5\nDuration= 250\n", whisper),
-            ("signal=5", whisper),
-            ("5", whisper),
-            (" 5\r\n", whisper),
-            ("Signal=#\r\n", Some(Key::Volume)),
-            ("Signal=11", Some(Key::Volume)),
-            ("*", Some(Key::Next)),
-            ("Signal=10", Some(Key::Next)),
-            ("Signal=0", Some(Key::Leave)),
+            ("Signal=5\r\nDuration=160\r\n", five),
+            ("Signal= 5\nDuration= 250\n", five),
+            ("signal=5", five),
+            ("5", five),
+            (" 5\r\n", five),
+            ("Signal=#\r\n", hash),
+            ("Signal=11", hash),
+            ("*", star),
+            ("Signal=10", star),
+            ("Signal=0", zero),
             ("Signal=", None),
             ("Signal=555", None),
             ("Signal=-5", None),

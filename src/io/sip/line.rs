@@ -121,6 +121,7 @@ pub struct Line {
     /// What the peer calls the session (RFC 7989): half of its id.
     session_id: Option<String>,
     alone: AtomicBool,
+    subscribed: AtomicBool,
     flow: Mutex<Option<SipConnection>>,
     pub(super) login: OnceLock<Credentials>,
     /// How fast the peer may ask.
@@ -166,6 +167,7 @@ impl Line {
             recording: false,
             session_id: None,
             alone: AtomicBool::new(false),
+            subscribed: AtomicBool::new(false),
             flow: Mutex::default(),
             login: OnceLock::new(),
             pace: Mutex::default(),
@@ -366,6 +368,16 @@ impl Line {
     /// Nothing of ours is offered on it again: it is no party's of a routed call.
     pub fn stands_alone(&self) {
         self.alone.store(true, Ordering::Relaxed);
+    }
+
+    /// We have asked the peer to tell us of something, or it does not.
+    pub fn subscribes(&self, so: bool) {
+        self.subscribed.store(so, Ordering::Release);
+    }
+
+    /// Whether we have.
+    pub fn is_subscribed(&self) -> bool {
+        self.subscribed.load(Ordering::Acquire)
     }
 
     /// Something of the peer came by this connection.

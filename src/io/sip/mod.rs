@@ -15,6 +15,7 @@
 //! Whom a supervisor may hear is `policy`; who waits for a call is in `waiting`; a dialog they name instead of a number is `named`; one whom we call is `summon`.
 //! A party is transferred by `transfer`: `refer` is what was asked for, `place` where it leads and who answers there, `news` what
 //! whoever asked is told; `join` makes one of two calls, and `replace` is somebody who calls to take a party's place.
+//! Calls that nobody dialled here, conferences of others among them, are `outward`.
 //!
 //! Media never waits for anything here: a shard is told what the parties agreed on, and acknowledges before they hear
 //! of it.
@@ -49,6 +50,7 @@ mod named;
 mod news;
 mod nonces;
 mod office;
+mod outward;
 mod place;
 mod policy;
 mod proof;
@@ -80,6 +82,7 @@ mod web;
 mod whom;
 
 pub use office::Timers;
+pub use outward::{Conference, Order, Unbegun};
 pub use registry::Registry;
 pub use summon::Unsummoned;
 pub use switchboard::Limits;

@@ -203,6 +203,7 @@ impl Session {
                 // Nor is anybody there who could be transferred: whoever asks has no answer, which is one.
                 Message::Offer { .. }
                 | Message::Pressed(_)
+                | Message::Notified(_)
                 | Message::Refers { .. }
                 | Message::Replaces { .. }
                 | Message::Yields { .. }
@@ -562,6 +563,7 @@ fn refused(refusal: Refusal) -> Fault {
         | Refusal::NoSuchClip(_)
         | Refusal::NotASupervisor(_)
         | Refusal::NotPrivate(_)
+        | Refusal::Unproven(_)
         | Refusal::NoWayBack
         | Refusal::NotPermitted(_)
         | Refusal::NotNow(_)

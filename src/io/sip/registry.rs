@@ -6,6 +6,7 @@ use crate::id::{CallCode, CallId};
 use crate::io::clock;
 use crate::io::load::Why;
 use crate::io::shard::Shard;
+use crate::io::sip::outward::{self, Conference, Order, Unbegun};
 use crate::io::sip::summon::{self, Unsummoned};
 use crate::io::sip::switchboard::Switchboard;
 use std::collections::HashMap;
@@ -60,6 +61,8 @@ pub struct Entry {
     pub agents: Vec<Address>,
     /// Whether the customer has agreed to be listened to.
     pub consent: Consent,
+    /// Who is in somebody else's conference, where that tells.
+    pub conference: Option<Conference>,
 }
 
 impl Entry {
@@ -75,6 +78,7 @@ impl Entry {
             code,
             agents: Vec::new(),
             consent: Consent::Unknown,
+            conference: None,
         }
     }
 
@@ -166,6 +170,17 @@ impl Registry {
         self.changed.send_replace(());
     }
 
+    /// Who is in its conference now. Answers whether that is news.
+    pub fn has_conference(&self, call: CallId, conference: Conference) -> bool {
+        self.locked(|calls| match calls.get_mut(&call) {
+            Some(entry) if entry.conference.as_ref() != Some(&conference) => {
+                entry.conference = Some(conference);
+                true
+            }
+            Some(_) | None => false,
+        })
+    }
+
     /// The one call that a supervisor means who dials `who`.
     pub fn meant(&self, who: &str) -> Result<(CallId, Entry), Unfound> {
         self.locked(|calls| {
@@ -193,6 +208,12 @@ impl Registry {
     /// Whether another call can be taken; where there is no SIP, nothing speaks against it.
     pub fn room(&self) -> Result<(), Why> {
         self.board.get().and_then(Weak::upgrade).map_or(Ok(()), |board| board.room(0))
+    }
+
+    /// Begins a call that nobody dialled here. Answers before anything rings; events tell the rest.
+    pub fn originate(&self, order: Order) -> Result<CallId, Unbegun> {
+        let board = self.board.get().and_then(Weak::upgrade).ok_or(Unbegun::Closed("there is no SIP"))?;
+        outward::begin(board, order)
     }
 
     /// A call is over.

@@ -6,7 +6,7 @@
 //! do by itself. Nobody is taken to another call unasked: when a call ends, so does the line.
 
 use crate::call::sdp::{self, Description, Local, Srtp};
-use crate::call::{Command, LegMedia, Refusal, Rights, Supervising};
+use crate::call::{Command, Key, LegMedia, Refusal, Rights, Supervising};
 use crate::event::{Address, Mode};
 use crate::id::{CallId, LegId};
 use crate::io::clock;
@@ -220,6 +220,8 @@ impl Supervisor {
                         Err(end) => return end,
                     },
                     About::Did(Wish::TookOver(aside)) => self.prompt(&seat, aside),
+                    // Of earpieces alone.
+                    About::Did(Wish::Verified | Wish::Unverified) => {}
                 },
                 Some(message) = messages.recv() => match message {
                     Message::Gone { reason, .. } => return gone(reason),
@@ -229,6 +231,7 @@ impl Supervisor {
                     }
                     // No supervisor's line is a recording session, and no party: whoever asks has no answer, which is one.
                     Message::Recorded { .. }
+                    | Message::Notified(_)
                     | Message::Refers { .. }
                     | Message::Replaces { .. }
                     | Message::Yields { .. }
@@ -239,7 +242,11 @@ impl Supervisor {
                         }
                     }
                     // Refused only where the leg is gone, which the endings tell.
-                    Message::Pressed(key) => drop(seat.command(Command::Press { leg: seat.leg, key }).await),
+                    Message::Pressed(digit) => {
+                        if let Some(key) = Key::of(digit) {
+                            drop(seat.command(Command::Press { leg: seat.leg, key }).await);
+                        }
+                    }
                 },
             }
         }
@@ -321,7 +328,7 @@ fn refused(refusal: Refusal) -> End {
     let status = match refusal {
         Refusal::Ended => 404,
         // Another state of the call may allow it.
-        Refusal::NotPrivate(_) => 480,
+        Refusal::NotPrivate(_) | Refusal::Unproven(_) => 480,
         // No state of a forked call will.
         Refusal::NoWayBack => 488,
         Refusal::Limit(_) => 486,

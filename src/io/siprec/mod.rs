@@ -7,7 +7,7 @@
 mod cast;
 mod metadata;
 mod multipart;
-mod xml;
+pub(in crate::io) mod xml;
 
 pub use cast::{Speaker, roles};
 pub use metadata::{Metadata, NameId, Participant};

@@ -18,7 +18,7 @@ const LONGEST: usize = 1_024;
 
 /// An element.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Element {
+pub(in crate::io) struct Element {
     /// Without its prefix.
     pub name: String,
     attributes: Vec<(String, String)>,
@@ -50,7 +50,7 @@ impl Element {
 }
 
 /// The root of a document.
-pub(super) fn read(bytes: &[u8]) -> Result<Element, BodyError> {
+pub(in crate::io) fn read(bytes: &[u8]) -> Result<Element, BodyError> {
     let text = std::str::from_utf8(bytes).map_err(|_| broken("the metadata is not UTF-8"))?;
     let mut reader = Reader::from_str(text.trim_start_matches('\u{feff}').trim());
     // The open elements, outermost first.

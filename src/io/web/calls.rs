@@ -7,9 +7,10 @@ use crate::event::{Address, Consent, Mode};
 use crate::id::{CallId, ClipId, LegId};
 use crate::io::calls::{CallError, NamedCall, SayTo};
 use crate::io::journal::PastCall;
+use crate::io::sip::Order;
 use crate::time::MediaTime;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -111,6 +112,13 @@ pub(super) async fn show(State(api): Api, Call(call): Call) -> Result<Response, 
     }
     let past = api.journal.call(call).await?.ok_or_else(|| Problem::no_such_call(&call.to_string()))?;
     Ok(axum::Json(Ended::from(past)).into_response())
+}
+
+/// Answers before anything rings: `call.connected` or `call.ended` tells the rest.
+pub(super) async fn originate(State(api): Api, Json(order): Json<Order>) -> Result<Response, Problem> {
+    let call = api.calls.originate(order)?;
+    let place = [(header::LOCATION, format!("/v1/calls/{call}"))];
+    Ok((StatusCode::ACCEPTED, place, axum::Json(serde_json::json!({ "id": call }))).into_response())
 }
 
 pub(super) async fn hangup(State(api): Api, Call(call): Call) -> Result<StatusCode, Problem> {

@@ -68,7 +68,7 @@ pub struct AppState {
 pub fn router(state: AppState) -> Router {
     let state = Arc::new(state);
     Router::new()
-        .route("/v1/calls", get(calls::list))
+        .route("/v1/calls", get(calls::list).post(calls::originate))
         .route("/v1/calls/{id}", get(calls::show).delete(calls::hangup))
         .route("/v1/calls/{id}/spy", post(calls::spy))
         .route("/v1/calls/{id}/whisper", post(calls::whisper))

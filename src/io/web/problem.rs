@@ -8,7 +8,7 @@ use crate::id::{CallId, LegId};
 use crate::io::calls::CallError;
 use crate::io::clock;
 use crate::io::load::{Load, Why};
-use crate::io::sip::Unsummoned;
+use crate::io::sip::{Unbegun, Unsummoned};
 use crate::io::sqlite::StoreError;
 use crate::io::tts::SynthesisError;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -210,6 +210,7 @@ impl From<Refusal> for Problem {
             Refusal::NotPermitted(_) => (StatusCode::FORBIDDEN, "not_permitted", "The supervisor may not"),
             Refusal::NotNow(_) => (StatusCode::CONFLICT, "not_now", "Not as things are"),
             Refusal::NotPrivate(_) => (StatusCode::CONFLICT, "not_private", "A whisper would not be private"),
+            Refusal::Unproven(_) => (StatusCode::CONFLICT, "unproven", "The hearing probe has not proven it"),
             Refusal::NoWayBack => (StatusCode::CONFLICT, "no_way_back", "A forked call has no way back"),
             Refusal::Spying => (StatusCode::CONFLICT, "spying", "The coach is in spy"),
             Refusal::NobodyListens => (StatusCode::CONFLICT, "nobody_listens", "Nobody would hear it"),
@@ -230,6 +231,26 @@ impl From<Unsummoned> for Problem {
             Unsummoned::Family => (StatusCode::UNPROCESSABLE_ENTITY, "unreachable", "This address cannot be reached"),
             Unsummoned::Full(why) => return Problem::no_room(why),
             Unsummoned::Closed => (StatusCode::SERVICE_UNAVAILABLE, "no_calls", "No calls are taken"),
+        };
+        Problem::new(status, code, title, error.to_string())
+    }
+}
+
+impl From<Unbegun> for Problem {
+    fn from(error: Unbegun) -> Self {
+        let wrong = StatusCode::UNPROCESSABLE_ENTITY;
+        let (status, code, title) = match &error {
+            Unbegun::Whom => (wrong, "whom", "It is not said whom to call"),
+            Unbegun::Address(_) => (wrong, "no_address", "This is no address"),
+            Unbegun::NoTrunk(_) => (wrong, "no_trunk", "No trunk leads there"),
+            Unbegun::Trunk(_) => (wrong, "no_such_trunk", "No such trunk"),
+            Unbegun::NotAllowed(_) => (StatusCode::FORBIDDEN, "not_allowed", "This number may not be called"),
+            Unbegun::Family(_) => (wrong, "unreachable", "This address cannot be reached"),
+            Unbegun::Written(_) => (wrong, "bad_value", "A value is out of its range"),
+            Unbegun::Playbook(_) => (wrong, "no_such_playbook", "No such playbook"),
+            Unbegun::NotPrivate => (StatusCode::CONFLICT, "not_private", "A whisper would not be private"),
+            Unbegun::Full(why) => return Problem::no_room(*why),
+            Unbegun::Closed(_) => (StatusCode::SERVICE_UNAVAILABLE, "no_calls", "No calls are taken"),
         };
         Problem::new(status, code, title, error.to_string())
     }

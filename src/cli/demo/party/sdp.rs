@@ -4,6 +4,9 @@ use crate::media::codec::g711::Law;
 use sdp_types::{Media, Session};
 use std::net::{IpAddr, SocketAddr};
 
+/// What telephone events (RFC 4733) are called here.
+pub(super) const EVENTS: u8 = 101;
+
 /// Why the far end's SDP cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SdpError {
@@ -28,7 +31,8 @@ pub(super) fn describe(local: SocketAddr, codec: Law) -> Vec<u8> {
     let (payload_type, name) = (payload_type(codec), name(codec));
     format!(
         "v=0\r\no=- 1 1 IN {family} {ip}\r\ns=-\r\nc=IN {family} {ip}\r\nt=0 0\r\n\
-         m=audio {port} RTP/AVP {payload_type}\r\na=rtpmap:{payload_type} {name}/8000\r\na=ptime:20\r\na=sendrecv\r\n"
+         m=audio {port} RTP/AVP {payload_type} {EVENTS}\r\na=rtpmap:{payload_type} {name}/8000\r\n\
+         a=rtpmap:{EVENTS} telephone-event/8000\r\na=ptime:20\r\na=sendrecv\r\n"
     )
     .into_bytes()
 }

@@ -63,6 +63,8 @@ pub(super) struct Stream {
 
 struct Phrase {
     pcm: Arc<[i16]>,
+    /// Keys to be pressed instead (RFC 4733 §3.2).
+    keys: Arc<[u8]>,
     said: oneshot::Sender<Spoken>,
 }
 
@@ -88,9 +90,18 @@ impl Stream {
 
     /// Returns when the last packet has gone; none if the stream is at its end.
     pub(super) async fn say(&self, pcm: Arc<[i16]>) -> Option<Spoken> {
+        self.queue(pcm, [].into()).await
+    }
+
+    /// The same for keys.
+    pub(super) async fn press(&self, keys: Arc<[u8]>) -> Option<Spoken> {
+        self.queue([].into(), keys).await
+    }
+
+    async fn queue(&self, pcm: Arc<[i16]>, keys: Arc<[u8]>) -> Option<Spoken> {
         let (said, spoken) = oneshot::channel();
         let phrases = self.phrases.clone();
-        tokio::task::spawn_blocking(move || phrases.send(Phrase { pcm, said })).await.ok()?.ok()?;
+        tokio::task::spawn_blocking(move || phrases.send(Phrase { pcm, keys, said })).await.ok()?.ok()?;
         spoken.await.ok()
     }
 
@@ -111,7 +122,8 @@ fn receive(socket: &UdpSocket, stop: &AtomicBool) -> Vec<Received> {
         let Ok(length) = socket.recv(&mut buffer) else { continue };
         let at = clock::now();
         let Some((header, payload)) = buffer.get(..length).and_then(rtp::read) else { continue };
-        if kept.len() < KEPT {
+        // Keys are no sound.
+        if kept.len() < KEPT && header.payload_type != sdp::EVENTS {
             let Header { sequence, timestamp, ssrc, payload_type, .. } = header;
             kept.push(Received { at, sequence, timestamp, ssrc, payload_type, payload: payload.to_vec() });
         }
@@ -138,6 +150,29 @@ struct Saying {
     phrase: Phrase,
     next: usize,
     first: Instant,
+    /// The timestamp of the key that is down.
+    began: u32,
+}
+
+/// Packets of a key: while it is down, when it is up, and until the next.
+const DOWN: usize = 5;
+const UP: usize = 3;
+const KEY: usize = 12;
+
+/// A packet of a key.
+struct Event {
+    code: u8,
+    packet: usize,
+    began: u32,
+}
+
+impl Event {
+    /// RFC 4733 §2.3.
+    fn block(&self) -> [u8; 4] {
+        let duration = ((self.packet + 1).min(DOWN) * FRAME) as u16;
+        let [high, low] = duration.to_be_bytes();
+        [self.code, if self.packet >= DOWN { 0x8A } else { 0x0A }, high, low]
+    }
 }
 
 impl Sender {
@@ -169,8 +204,17 @@ impl Sender {
         self.sent
     }
 
-    /// The next 20 ms: words or only noise, onto the wire or into the impairment.
+    /// The next 20 ms: words, a key, or only noise, onto the wire or into the impairment.
     fn frame(&mut self, now: Instant) {
+        if let Some(event) = self.key(now) {
+            let (marker, timestamp) = (event.packet == 0, event.began);
+            let header = Header { marker, timestamp, payload_type: sdp::EVENTS, ..self.header };
+            // A datagram that cannot be sent is a datagram lost.
+            let _ = self.socket.send_to(&rtp::write(header, &event.block()), self.to);
+            self.header.sequence = self.header.sequence.wrapping_add(1);
+            self.header.timestamp = self.header.timestamp.wrapping_add(FRAME as u32);
+            return;
+        }
         let payload = self.speech(now).map(|sample| g711::encode(self.codec, sample));
         let packet = rtp::write(self.header, &payload);
         let lost = self.random.random_range(0..1000) < self.impairment.loss_per_mille;
@@ -187,16 +231,40 @@ impl Sender {
         self.header.timestamp = self.header.timestamp.wrapping_add(FRAME as u32);
     }
 
-    fn speech(&mut self, now: Instant) -> [i16; FRAME] {
-        let mut frame = [0; FRAME];
-        frame.fill_with(|| self.random.random_range(-NOISE..=NOISE));
+    fn look_for_words(&mut self, now: Instant) {
         if self.saying.is_none() {
             self.saying = match self.waiting.try_recv() {
-                Ok(phrase) => Some(Saying { phrase, next: 0, first: now }),
+                Ok(phrase) => Some(Saying { phrase, next: 0, first: now, began: 0 }),
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
             };
         }
-        let Some(mut saying) = self.saying.take() else { return frame };
+    }
+
+    /// The packet of the key that is down, if one is.
+    fn key(&mut self, now: Instant) -> Option<Event> {
+        self.look_for_words(now);
+        let timestamp = self.header.timestamp;
+        let saying = self.saying.as_mut().filter(|saying| !saying.phrase.keys.is_empty())?;
+        let (key, packet) = (saying.next / KEY, saying.next % KEY);
+        saying.next += 1;
+        if packet == 0 {
+            saying.began = timestamp;
+        }
+        let event = Event { code: saying.phrase.keys.get(key).copied().unwrap_or(0), packet, began: saying.began };
+        if saying.next == saying.phrase.keys.len() * KEY
+            && let Some(saying) = self.saying.take()
+        {
+            // Nobody may be waiting to hear of it any more.
+            let _ = saying.phrase.said.send(Spoken { first: saying.first, last: now });
+        }
+        (packet < DOWN + UP).then_some(event)
+    }
+
+    fn speech(&mut self, now: Instant) -> [i16; FRAME] {
+        let mut frame = [0; FRAME];
+        frame.fill_with(|| self.random.random_range(-NOISE..=NOISE));
+        self.look_for_words(now);
+        let Some(mut saying) = self.saying.take_if(|saying| saying.phrase.keys.is_empty()) else { return frame };
         let words = saying.phrase.pcm.iter().skip(saying.next);
         for (sample, word) in frame.iter_mut().zip(words) {
             *sample = sample.saturating_add(*word);
