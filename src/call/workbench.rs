@@ -68,7 +68,6 @@ impl Bench {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::call::{Call, CallOptions};
 
     fn options(caller: &str) -> CallOptions {
